@@ -1,0 +1,1 @@
+"""Independent implementation of the documented PyTorch Lightning API."""
