@@ -1,1 +1,1 @@
-"""."""
+"""Checkpoints as bytes: written whole, read without running anything."""
