@@ -82,7 +82,7 @@ def capture_rng(*, accelerators: bool = True) -> dict[str, Any]:
         name, keys, position, has_gauss, cached = numpy.get_state()
         words64 = torch.tensor(keys.astype("int64"))
         state["numpy"] = [name, words64, int(position), int(has_gauss), float(cached)]
-    if accelerators and torch.cuda.is_available() and torch.cuda.is_initialized():
+    if accelerators and torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch
         state["cuda"] = torch.cuda.get_rng_state_all()
     return state
 

@@ -36,7 +36,7 @@ def _rebuild_mapping(tree: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
     if isinstance(tree, OrderedDict):
         return type(tree)(items)
     try:
-        return type(tree)(items)  # type: ignore[call-arg] - mappings of users take a mapping
+        return type(tree)(items)  # type: ignore[call-arg]  # mappings of users take one
     except TypeError:
         return items
 
