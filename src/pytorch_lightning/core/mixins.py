@@ -1,0 +1,5 @@
+"""The documented home of the mixins that user classes may be made of."""
+
+from pytorch_lightning.core.hparams import HyperparametersMixin
+
+__all__ = ["HyperparametersMixin"]
