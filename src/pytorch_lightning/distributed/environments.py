@@ -1,0 +1,145 @@
+"""Who am I, and who else is there: what the launcher of the processes tells."""
+
+from __future__ import annotations
+
+import os
+import socket
+from abc import ABC, abstractmethod
+
+from pytorch_lightning.utilities.environ import read_int, read_text
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+
+class ClusterEnvironment(ABC):
+    """What a launcher or a cluster says about the processes of a run."""
+
+    @property
+    @abstractmethod
+    def creates_processes_externally(self) -> bool:
+        """Whether somebody else starts the processes."""
+
+    @property
+    @abstractmethod
+    def main_address(self) -> str:
+        """The address of the process with rank 0."""
+
+    @property
+    @abstractmethod
+    def main_port(self) -> int:
+        """A free port at the main address, the same for all processes."""
+
+    @staticmethod
+    @abstractmethod
+    def detect() -> bool:
+        """Whether the process runs in this environment."""
+
+    @abstractmethod
+    def world_size(self) -> int:
+        """The number of processes on all nodes."""
+
+    @abstractmethod
+    def set_world_size(self, size: int) -> None:
+        """Set the number of processes."""
+
+    @abstractmethod
+    def global_rank(self) -> int:
+        """The rank among all processes."""
+
+    @abstractmethod
+    def set_global_rank(self, rank: int) -> None:
+        """Set the rank among all processes."""
+
+    @abstractmethod
+    def local_rank(self) -> int:
+        """The rank among the processes of this node."""
+
+    @abstractmethod
+    def node_rank(self) -> int:
+        """The rank of this node."""
+
+    def validate_settings(self, num_devices: int, num_nodes: int) -> None:  # noqa: B027
+        """Compare what was asked with what was launched."""
+
+    def teardown(self) -> None:  # noqa: B027 - most leave nothing behind
+        """Leave the process as it was found."""
+
+
+class LightningEnvironment(ClusterEnvironment):
+    """Processes that the trainer starts itself, or the user by hand with `LOCAL_RANK`."""
+
+    def __init__(self) -> None:
+        self._port: int | None = None
+        self._rank = 0
+        self._size = 1
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        """The user started the processes if `LOCAL_RANK` is set."""
+        return read_text("LOCAL_RANK") is not None
+
+    @property
+    def main_address(self) -> str:
+        """`MASTER_ADDR`, else this machine."""
+        return read_text("MASTER_ADDR") or "127.0.0.1"
+
+    @property
+    def main_port(self) -> int:
+        """`MASTER_PORT`, else `STANDALONE_PORT`, else a port that is free now."""
+        if self._port is None:
+            given = read_int("MASTER_PORT", read_int("STANDALONE_PORT"))
+            self._port = free_port() if given is None else given
+        return self._port
+
+    @staticmethod
+    def detect() -> bool:
+        """Always: it is what remains when no other environment is found."""
+        return True
+
+    def world_size(self) -> int:
+        """As set; 1 before."""
+        return self._size
+
+    def set_world_size(self, size: int) -> None:
+        """Set the number of processes."""
+        self._size = size
+
+    def global_rank(self) -> int:
+        """As set; 0 before."""
+        return self._rank
+
+    def set_global_rank(self, rank: int) -> None:
+        """Set the rank, for what is said on rank zero only as well."""
+        self._rank = rank
+        rank_zero_only.rank = rank
+
+    def local_rank(self) -> int:
+        """`LOCAL_RANK`, else 0."""
+        return read_int("LOCAL_RANK") or 0
+
+    def node_rank(self) -> int:
+        """`NODE_RANK`, else `GROUP_RANK`, else 0."""
+        return read_int("NODE_RANK", read_int("GROUP_RANK")) or 0
+
+    def teardown(self) -> None:
+        """Forget the number of processes that the trainer announced."""
+        os.environ.pop("WORLD_SIZE", None)
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as connection:
+        connection.bind(("", 0))
+        port: int = connection.getsockname()[1]
+    return port
+
+
+def launched_processes() -> tuple[str, int] | None:
+    """The variable by which a launcher promises several processes, and how many."""
+    names = ["WORLD_SIZE", "OMPI_COMM_WORLD_SIZE"]
+    if read_text("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        names.append("SLURM_NTASKS")
+    for name in names:
+        value = read_text(name) or ""
+        if value.isdigit() and int(value) > 1:
+            return name, int(value)
+    return None
