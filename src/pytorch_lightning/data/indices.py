@@ -1,0 +1,218 @@
+"""The index stream of a loader: counted, capped, and able to start anywhere."""
+
+import copy
+import random
+import sys
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+from torch.utils.data import BatchSampler, DataLoader, Sampler
+
+from pytorch_lightning.utilities.seed import capture_rng, restore_rng
+
+
+def samplers_of(loader: Any) -> list[Any]:
+    """The samplers of a loader, outer ones first, each once."""
+    found: list[Any] = []
+    waiting = [getattr(loader, "batch_sampler", None), getattr(loader, "sampler", None)]
+    while waiting:
+        part = waiting.pop(0)
+        if part is None or any(part is known for known in found):
+            continue
+        found.append(part)
+        attributes = getattr(part, "__dict__", {})
+        waiting += [v for k, v in attributes.items() if k == "sampler" or isinstance(v, Sampler)]
+    return found
+
+
+def set_epoch(loader: Any, epoch: int) -> None:
+    """Tell the epoch to every sampler and to the data set, where they want to know it."""
+    for part in [*samplers_of(loader), getattr(loader, "dataset", None)]:
+        tell = getattr(part, "set_epoch", None)
+        if callable(tell):
+            tell(epoch)
+
+
+class OrderState:
+    """What the order of a loader depends on: generators and samplers with a state."""
+
+    def __init__(self, loader: Any) -> None:
+        samplers = samplers_of(loader)
+        self._stateful = [s for s in samplers if has_state(s)]
+        self._generators: list[Any] = []
+        own = getattr(loader, "generator", None)
+        values = [v for s in samplers for v in getattr(s, "__dict__", {}).values()]
+        for value in [own, *values]:
+            if _is_generator(value) and not any(value is g for g in self._generators):
+                self._generators.append(value)
+
+    def capture(self, *, shared: bool = True) -> dict[str, Any]:
+        """The state as plain data.
+
+        Args:
+            shared: With the generators that the whole process shares.
+        """
+        state: dict[str, Any] = {
+            "generators": [_generator_state(g) for g in self._generators],
+            "samplers": [copy.deepcopy(s.state_dict()) for s in self._stateful],
+        }
+        if shared:
+            state["shared"] = capture_rng(accelerators=False)
+        return state
+
+    def restore(self, state: dict[str, Any], *, samplers: bool = True) -> None:
+        """Put back what `capture` took, as far as the loader still has it."""
+        for generator, value in zip(self._generators, state["generators"], strict=False):
+            _restore_generator(generator, value)
+        if samplers:
+            for sampler, value in zip(self._stateful, state["samplers"], strict=False):
+                sampler.load_state_dict(copy.deepcopy(value))
+        if "shared" in state:
+            restore_rng(state["shared"])
+
+
+def has_state(part: Any) -> bool:
+    """Whether an object can say where it is and be put there."""
+    return callable(getattr(part, "state_dict", None)) and callable(
+        getattr(part, "load_state_dict", None)
+    )
+
+
+def _numpy_generator(value: Any) -> bool:
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, numpy.random.Generator)
+
+
+def _is_generator(value: Any) -> bool:
+    return isinstance(value, torch.Generator | random.Random) or _numpy_generator(value)
+
+
+def _generator_state(generator: Any) -> Any:
+    if isinstance(generator, torch.Generator):
+        return generator.get_state()
+    if isinstance(generator, random.Random):
+        version, words, gauss = generator.getstate()
+        return [version, torch.tensor(words, dtype=torch.int64), gauss]
+    return _without_arrays(generator.bit_generator.state)
+
+
+def _restore_generator(generator: Any, state: Any) -> None:
+    if isinstance(generator, torch.Generator):
+        generator.set_state(state)
+    elif isinstance(generator, random.Random):
+        version, words, gauss = state
+        generator.setstate((version, tuple(words.tolist()), gauss))
+    else:
+        generator.bit_generator.state = state
+
+
+def _without_arrays(state: Any) -> Any:
+    """NumPy's dictionaries with lists for arrays, which a safe reader accepts."""
+    if isinstance(state, dict):
+        return {name: _without_arrays(value) for name, value in state.items()}
+    return state.tolist() if hasattr(state, "tolist") else state
+
+
+class IndexStream:
+    """Stands in for the (batch) sampler of a loader and knows how far it was read.
+
+    Torch calls `iter` on it exactly when it would on the user's sampler, so that both draw from
+    the random generators at the same moments.
+    """
+
+    def __init__(self, loader: DataLoader[Any], limit: float) -> None:
+        automatic = loader.batch_sampler is not None
+        self.sampler: Any = loader.batch_sampler if automatic else loader.sampler
+        self.limit = limit
+        self.drawn = 0
+        self.exhausted = False
+        self.waiting: deque[Any] = deque()
+        self.at_iter: dict[str, Any] | None = None
+        self.at_first: dict[str, Any] | None = None
+        self._order = OrderState(loader)
+        self._indices: Iterator[Any] | None = None
+        self._placed = False
+
+    def __iter__(self) -> Iterator[Any]:
+        if self._placed:  # after `seek`: torch may ask twice, the place is kept
+            return self
+        self.at_iter, self.at_first = self._order.capture(), None
+        self.drawn, self.exhausted = 0, False
+        self.waiting.clear()
+        self._indices = iter(self.sampler)
+        return self
+
+    def __next__(self) -> Any:
+        if self.drawn >= self.limit:
+            self.exhausted = True
+            raise StopIteration
+        assert self._indices is not None
+        if self.at_first is None:
+            self.at_first = self._order.capture()
+        try:
+            index = next(self._indices)
+        except StopIteration:
+            self.exhausted = True
+            raise
+        self.drawn += 1
+        self.waiting.append(index)
+        return index
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the order has ended and everything drawn was delivered."""
+        return self.exhausted and not self.waiting
+
+    def release(self) -> None:
+        """Follow `iter` again: the next pass starts at the beginning."""
+        self._placed = False
+
+    def position(self) -> dict[str, Any]:
+        """What it takes to draw this pass again, as plain data."""
+        return {
+            "at_iter": self.at_iter,
+            "at_first": self.at_first,
+            "now": self._order.capture(shared=False),
+        }
+
+    def seek(self, position: dict[str, Any], batches: int, *, finished: bool) -> None:
+        """Stand before batch number `batches` of a pass; the caller isolates shared generators."""
+        self.at_iter, self.at_first = position["at_iter"], position["at_first"]
+        self.waiting.clear()
+        self.drawn, self.exhausted, self._placed = batches, False, True
+        if self.at_iter is None:  # no pass was begun
+            self._order.restore(position["now"])
+            self._placed = False
+            return
+        self._order.restore(self.at_iter)
+        if self.at_first is None:
+            self._indices = iter(self.sampler)
+            self._order.restore(position["now"], samplers=False)
+            return
+        self._indices = self._skipped(batches)
+        if finished and batches < self.limit:
+            deque(self._indices, maxlen=0)  # what a sampler does after its last index
+
+    def _skipped(self, batches: int) -> Iterator[Any]:
+        assert self.at_first is not None
+        if type(self.sampler) is not BatchSampler:
+            indices = iter(self.sampler)
+            self._order.restore(self.at_first, samplers=False)
+            _skip(indices, batches)
+            return indices
+        # the torch class starts its sampler with the first batch; its lists need not be built
+        self._order.restore(self.at_first, samplers=False)
+        size = self.sampler.batch_size
+        single = iter(self.sampler.sampler)
+        _skip(single, batches * size)
+        return iter(BatchSampler(single, size, self.sampler.drop_last))  # type: ignore[arg-type] - any iterable works
+
+
+def _skip(iterator: Iterator[Any], count: int) -> None:
+    deque(islice(iterator, count), maxlen=0)

@@ -1,0 +1,215 @@
+"""One loader with a position: where a pass is, and how to take it up again."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pytorch_lightning.data.indices import set_epoch
+from pytorch_lightning.data.readers import Reader, open_reader
+from pytorch_lightning.utilities.rank_zero import warnings_given
+from pytorch_lightning.utilities.seed import capture_rng, isolate_rng, restore_rng
+from pytorch_lightning.utilities.warnings import PossibleUserWarning
+
+
+def length_of(loader: Any) -> float:
+    """The number of batches a loader announces; infinity where it does not know."""
+    try:
+        return float(len(loader))
+    except (TypeError, NotImplementedError):
+        return math.inf
+    except OverflowError:  # some streams answer infinity
+        return math.inf
+
+
+class Source:
+    """A loader of the user, read pass by pass, that knows its place.
+
+    Batches, their order and the use of the random generators are those of a plain `for` over the
+    loader. Loaders without a length are read one batch ahead, so that `is_last` is right.
+
+    Args:
+        loader: Batches in a list, a `DataLoader`, or anything that can be iterated over.
+        limit: At most so many batches per pass.
+        rank: Of this process; tells the seeds of workers apart.
+    """
+
+    def __init__(self, loader: Any, *, limit: float = math.inf, rank: int = 0) -> None:
+        self.loader = loader
+        self.limit = limit
+        self.rank = rank
+        self.batches = 0
+        self.is_last = False
+        self.ended_early = False
+        self._reader: Reader | None = None
+        self._fetch: Callable[[], Any] = self._not_begun
+        self._epoch: int | None = None
+        self._begun = self._finished = False
+        self._expected = self._stop = math.inf
+        self._looks_ahead = False
+        self._ahead: list[Any] = []
+        self._failure: BaseException | None = None
+        self._rng_before: dict[int, dict[str, Any]] = {}  # of batches that were read ahead
+
+    def length(self) -> float:
+        """The batches of a pass, as announced and capped; infinity if unknown."""
+        return min(length_of(self.loader), self.limit)
+
+    def begin(self, epoch: int | None = None) -> None:
+        """Start a new pass and tell its epoch to whatever wants to know it."""
+        self._epoch = epoch
+        if epoch is not None:
+            set_epoch(self.loader, epoch)
+        self._measure(0)
+        if self._reader is None:
+            self._reader = open_reader(self.loader, self.rank)
+        self._fetch = self._reader.begin(self.limit)
+        self._begun = True
+
+    def _measure(self, batches: int) -> None:
+        announced = length_of(self.loader)
+        self.batches = batches
+        self.is_last = self.ended_early = self._finished = False
+        self._expected = min(announced, self.limit)
+        self._stop = self.limit
+        self._looks_ahead = announced == math.inf
+        self._ahead.clear()
+        self._failure = None
+        self._rng_before.clear()
+
+    def _not_begun(self) -> Any:
+        raise RuntimeError("This source has no pass yet: call `begin()` or `seek()` first.")
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        handed_out = self.batches
+        if handed_out >= self._stop:
+            self._finished = True
+            raise StopIteration
+        try:
+            batch = self._read_ahead() if self._looks_ahead else self._fetch()
+        except StopIteration:
+            self._stop = handed_out
+            self._finished = True
+            self.ended_early = handed_out < self._expected < math.inf
+            raise
+        self.batches = handed_out = handed_out + 1
+        self.is_last = handed_out == self._expected
+        return batch
+
+    def _read_ahead(self) -> Any:
+        """The next batch, with the one after it waiting."""
+        if self._failure is not None:
+            raise self._failure
+        number = self.batches
+        batch = self._ahead.pop() if self._ahead else self._fetch_as_before(number)
+        if number + 1 >= self._stop:
+            return batch
+        assert self._reader is not None
+        if self._reader.draws_here:
+            self._rng_before[number + 1] = capture_rng(accelerators=False)
+            self._rng_before.pop(number - 1, None)
+        try:
+            self._ahead.append(self._fetch())
+        except StopIteration:
+            self._stop = self._expected = number + 1
+            self._rng_before.pop(number + 1, None)
+        except (
+            Exception
+        ) as error:  # belongs to the next batch, and is raised when that is asked for
+            self._failure = error
+        return batch
+
+    def _fetch_as_before(self, number: int) -> Any:
+        """Fetch; after a seek with the generators as they were when it was first read ahead."""
+        before = self._rng_before.get(number)
+        if before is None:
+            return self._fetch()
+        with isolate_rng(include_cuda=False):
+            restore_rng(before)
+            return self._fetch()
+
+    @property
+    def num_samples(self) -> int | None:
+        """The samples collated into the last batch, where a loader we understand did it."""
+        return None if self._reader is None else self._reader.num_samples(self.batches)
+
+    @property
+    def sample_ids(self) -> list[Any] | None:
+        """The indices of the samples in the last batch, where they are known at no cost."""
+        return None if self._reader is None else self._reader.sample_ids(self.batches)
+
+    def position(self, *, repeat_last: bool = False) -> dict[str, Any]:
+        """Where the pass is, as plain data.
+
+        Args:
+            repeat_last: As if the last batch had not been handed out.
+        """
+        repeat_last = repeat_last and self.batches > 0
+        batches = self.batches - repeat_last
+        position: dict[str, Any] = {
+            "begun": self._begun,
+            "batches": batches,
+            "epoch": self._epoch,
+            "finished": self._finished and not repeat_last,
+            "at_end": self.is_last and not repeat_last,
+        }
+        if self._reader is not None and self._begun:
+            position["kind"] = self._reader.kind
+            position["reader"] = self._reader.position(batches)
+        if batches in self._rng_before:
+            position["read_with"] = self._rng_before[batches]
+        return position
+
+    def seek(self, position: dict[str, Any]) -> None:
+        """Take a pass up at a position; reads no sample and leaves the generators as found."""
+        batches, self._epoch = int(position["batches"]), position["epoch"]
+        self._begun = bool(position["begun"])
+        self._measure(batches)
+        self._reader = reader = open_reader(self.loader, self.rank)
+        if not self._begun:
+            self._fetch = self._begin_late
+            return
+        if self._epoch is not None:
+            set_epoch(self.loader, self._epoch)
+        finished = bool(position["finished"])
+        state = {**position["reader"], "at_end": position["at_end"]}
+        with isolate_rng(include_cuda=False):
+            fetch = (
+                reader.seek(state, batches, finished=finished, limit=self.limit)
+                if position["kind"] == reader.kind
+                else None
+            )
+            if fetch is None:
+                self._start_over(reader, batches)
+                return
+        self._fetch = fetch
+        self.is_last = bool(position["at_end"])
+        if finished or self.is_last:
+            self._stop = min(self._stop, batches) if finished or self._looks_ahead else self._stop
+            self._finished = finished
+        if "read_with" in position:
+            self._rng_before[batches] = position["read_with"]
+
+    def _begin_late(self) -> Any:
+        self.begin(self._epoch)
+        return self._fetch()
+
+    def _start_over(self, reader: Reader, batches: int) -> None:
+        warnings_given.warn(
+            f"The place in `{type(self.loader).__name__}` is unknown: the run was saved after "
+            f"{batches} batches of a pass, which now starts at its beginning, so that data is "
+            f"repeated. To go on exactly, {reader.advice()}.",
+            category=PossibleUserWarning,
+        )
+        self._measure(0)
+        self._fetch = reader.begin(self.limit)
+
+    def close(self) -> None:
+        """End the workers; the next `begin()` starts new ones."""
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = None
+        self._fetch = self._not_begun
+        self._ahead.clear()

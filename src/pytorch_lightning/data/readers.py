@@ -1,0 +1,193 @@
+"""How a pass over each kind of loader is begun, read and taken up again."""
+
+import copy
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from torch.utils.data import DataLoader
+
+from pytorch_lightning.data.indices import has_state
+from pytorch_lightning.data.loaders import LoaderReader, is_plain_loader
+from pytorch_lightning.utilities.exceptions import DataError
+
+
+class Reader(Protocol):
+    """One loader, read batch by batch."""
+
+    kind: str
+    draws_here: bool  # batches are made in this process, from its random generators
+
+    def begin(self, limit: float) -> Callable[[], Any]:
+        """Start a pass; the answer gives a batch per call, `StopIteration` at the end."""
+
+    def seek(
+        self, position: dict[str, Any], batches: int, *, finished: bool, limit: float
+    ) -> Callable[[], Any] | None:
+        """Start inside a pass; None where the loader cannot."""
+
+    def position(self, batches: int) -> dict[str, Any]:
+        """What `seek` needs to stand behind that many batches; asked for the last few only."""
+
+    def num_samples(self, batches: int) -> int | None:
+        """How many samples were collated into the last of that many batches."""
+
+    def sample_ids(self, batches: int) -> list[Any] | None:
+        """Their indices, where known."""
+
+    def advice(self) -> str:
+        """What to change so that a seek works."""
+
+    def close(self) -> None:
+        """End worker processes."""
+
+
+def open_reader(loader: Any, rank: int) -> Reader:
+    """Choose the reader for a loader by what it is."""
+    if isinstance(loader, list | tuple):
+        return SequenceReader(loader)
+    if is_plain_loader(loader):
+        return LoaderReader(loader, rank)
+    if has_state(loader):
+        return StatefulReader(loader)
+    return IterableReader(loader)
+
+
+class _Uncollated:
+    """What a reader answers that knows nothing about samples."""
+
+    def num_samples(self, batches: int) -> int | None:
+        return None
+
+    def sample_ids(self, batches: int) -> list[Any] | None:
+        return None
+
+    def close(self) -> None:
+        """Nothing runs in the background."""
+
+
+class SequenceReader(_Uncollated):
+    """Batches in memory."""
+
+    kind = "sequence"
+    draws_here = True
+
+    def __init__(self, batches: list[Any] | tuple[Any, ...]) -> None:
+        self._batches = batches
+
+    def begin(self, limit: float) -> Callable[[], Any]:
+        return iter(self._batches).__next__
+
+    def seek(
+        self, position: dict[str, Any], batches: int, *, finished: bool, limit: float
+    ) -> Callable[[], Any]:
+        iterator = iter(self._batches)
+        iterator.__setstate__(batches)  # type: ignore[union-attr] - in constant time
+        return iterator.__next__
+
+    def position(self, batches: int) -> dict[str, Any]:
+        return {}
+
+    def advice(self) -> str:
+        return "pass a list of the same batches"
+
+
+class IterableReader(_Uncollated):
+    """Anything that can be iterated over."""
+
+    kind = "iterable"
+    draws_here = True
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+        self._iterator: Iterator[Any] = iter(())
+
+    def begin(self, limit: float) -> Callable[[], Any]:
+        self._iterator = iter(self._loader)
+        return self._fetch
+
+    def _fetch(self) -> Any:
+        try:
+            return next(self._iterator)
+        except IndexError as error:
+            raise DataError(
+                f"`{type(self._loader).__name__}` raised `IndexError: {error}` while making a batch."
+            ) from error
+
+    def seek(
+        self, position: dict[str, Any], batches: int, *, finished: bool, limit: float
+    ) -> Callable[[], Any] | None:
+        return self.begin(limit) if batches == 0 else None
+
+    def position(self, batches: int) -> dict[str, Any]:
+        return {}
+
+    def advice(self) -> str:
+        if isinstance(self._loader, DataLoader):
+            return (
+                "its class overrides `__iter__`: give it `state_dict()` and `load_state_dict()` "
+                "that tell and set the place"
+            )
+        return "give it `state_dict()` and `load_state_dict()` that tell and set the place"
+
+    def close(self) -> None:
+        self._iterator = iter(())
+
+
+class StatefulReader(_Uncollated):
+    """A loader that knows its own place; its state is taken before each batch is asked for."""
+
+    kind = "stateful"
+    draws_here = True
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+        self._iterator: Iterator[Any] | None = None
+        self._fetched = 0
+        self._states: deque[tuple[int, Any]] = deque(maxlen=3)
+        self._at_end = False
+
+    def begin(self, limit: float) -> Callable[[], Any]:
+        if self._at_end and self._iterator is None:
+            next(iter(self._loader), None)  # let it notice that the pass it was put into is over
+        self._iterator = iter(self._loader)
+        self._start(0)
+        return self._fetch
+
+    def _start(self, batches: int) -> None:
+        self._fetched, self._at_end = batches, False
+        self._states.clear()
+
+    def _fetch(self) -> Any:
+        if self._iterator is None:  # after a seek: reads nothing until it must
+            self._iterator = iter(self._loader)
+        self._states.append((self._fetched, copy.deepcopy(self._loader.state_dict())))
+        try:
+            batch = next(self._iterator)
+        except IndexError as error:
+            raise DataError(
+                f"`{type(self._loader).__name__}` raised `IndexError: {error}` while making a batch."
+            ) from error
+        self._fetched += 1
+        return batch
+
+    def position(self, batches: int) -> dict[str, Any]:
+        for number, state in self._states:
+            if number == batches < self._fetched:
+                return {"loader": state}
+        return {"loader": copy.deepcopy(self._loader.state_dict())}
+
+    def seek(
+        self, position: dict[str, Any], batches: int, *, finished: bool, limit: float
+    ) -> Callable[[], Any]:
+        self._loader.load_state_dict(copy.deepcopy(position["loader"]))
+        self._iterator = None
+        self._start(batches)
+        self._at_end = not finished and bool(position.get("at_end"))
+        return self._fetch
+
+    def advice(self) -> str:
+        return "its `state_dict()` came from another kind of loader"
+
+    def close(self) -> None:
+        self._iterator = None
