@@ -100,3 +100,40 @@ def detach(tree: Any, *, to_cpu: bool = False) -> Any:
     if isinstance(tree, Tensor):
         return tree.detach().cpu() if to_cpu else tree.detach()
     return map_leaves(tree, Tensor, lambda t: t.detach().cpu() if to_cpu else t.detach())
+
+
+def apply_to_collection(
+    data: Any,
+    dtype: Any,
+    function: Callable[..., Any],
+    *args: Any,
+    wrong_dtype: Any = None,
+    include_none: bool = True,
+    allow_frozen: bool = True,
+    **kwargs: Any,
+) -> Any:
+    """Apply `function(leaf, *args, **kwargs)` to each leaf of type `dtype`.
+
+    Args:
+        wrong_dtype: Leaves of this type are passed over.
+        include_none: Whether a None that `function` returns stays in its container.
+        allow_frozen: Has no effect; frozen dataclasses are copied like others.
+    """
+
+    def apply(value: Any) -> Any:
+        if wrong_dtype is not None and isinstance(value, wrong_dtype):
+            return value
+        return function(value, *args, **kwargs)
+
+    result = map_leaves(data, dtype, apply)
+    return result if include_none else _without_none(result)
+
+
+def _without_none(tree: Any) -> Any:
+    if isinstance(tree, Mapping):
+        return _rebuild_mapping(
+            tree, {k: _without_none(v) for k, v in tree.items() if v is not None}
+        )
+    if isinstance(tree, list | tuple) and not hasattr(tree, "_fields"):
+        return type(tree)([_without_none(v) for v in tree if v is not None])
+    return tree
