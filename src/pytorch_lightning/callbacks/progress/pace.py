@@ -46,7 +46,8 @@ class Pace:
         per_batch = (now - self._looked_at) / max(done - self._looked, 1)
         self._looked_at, self._looked = now, done
         # eight looks per drawing keep the drawings even when batches get slower
-        stride = 1 + min(_LONGEST_STRIDE - 1, int(self._seconds / 8 / max(per_batch, 1e-9)))
+        longest = _LONGEST_STRIDE if self._total < math.inf else 1  # an end nobody knows is now
+        stride = 1 + min(longest - 1, int(self._seconds / 8 / max(per_batch, 1e-9)))
         self.next = self._look_after(done, stride) - 1
         since = now - self._drawn_at
         aligned = done % self._batches == 0 or since >= self._longest

@@ -258,9 +258,9 @@ class TQDMProgressBar(ProgressBar):
 
     @never_fatal
     def _look_at_evaluation(self, done: int) -> None:
+        bar = self._evaluation_bar
+        bar.n = done
         if self._eval_pace.due(done):
-            bar = self._evaluation_bar
-            bar.n = done
             bar.refresh()
 
 
