@@ -26,7 +26,7 @@ class Pace:
         self._seconds = seconds
         self._longest = longest
         self._total: float = math.inf
-        self._drawn_at = -math.inf
+        self._drawn_at = -1e9  # long ago
         self._looked_at = 0.0
         self._looked = 0
 
