@@ -1,13 +1,203 @@
-"""Several sources as one stream of batches."""
+"""Several sources as one stream of batches that knows its place."""
 
 import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from torch.utils._pytree import tree_unflatten
+
+from pytorch_lightning.data.combined import CombinedLoader, flatten, is_collection
 from pytorch_lightning.data.position import Source
+from pytorch_lightning.utilities.exceptions import CheckpointError, DataError
 
 
 def open_source(
     loaders: Any, *, mode: str = "max_size_cycle", limit: float = math.inf, rank: int = 0
-) -> Source:
-    """Open a loader, or a collection of loaders."""
+) -> "Source | Feed":
+    """Open one loader as a `Source`, a collection of loaders as a `Feed`."""
+    if isinstance(loaders, CombinedLoader) or is_collection(loaders):
+        return Feed(loaders, mode=mode, limit=limit, rank=rank)
     return Source(loaders, limit=limit, rank=rank)
+
+
+class Feed:
+    """Several loaders read together; has the members of a `Source`.
+
+    Args:
+        loaders: A collection of loaders, or a `CombinedLoader`, which brings its own mode.
+        mode: `min_size`, `max_size_cycle` or `max_size`.
+        limit: At most so many batches per pass.
+        rank: Of this process.
+    """
+
+    def __init__(
+        self,
+        loaders: Any,
+        *,
+        mode: str = "max_size_cycle",
+        limit: float = math.inf,
+        rank: int = 0,
+    ) -> None:
+        self.loader = loaders
+        self.limit = limit
+        self._limits: Callable[[int], float] = lambda index: math.inf
+        if isinstance(loaders, CombinedLoader):
+            mode, self._limits = loaders.mode, loaders.limit_of
+            parts, self._structure = flatten(loaders.iterables, known_collection=True)
+        else:
+            parts, self._structure = flatten(loaders)
+        if mode not in _TAKE:
+            raise ValueError(f"`mode={mode!r}` does not join batches: pass one of {list(_TAKE)}.")
+        self.mode = mode
+        self.sources = [Source(part, rank=rank) for part in parts]
+        self.batches = 0
+        self.is_last = False
+        self.ended_early = False
+        self._epoch: int | None = None
+        self._begun = self._finished = False
+        self._stop: float = 0
+        self._done = [False] * len(self.sources)  # went through all its data at least once
+        self._gave = [False] * len(self.sources)  # has a part in the last batch
+        self._take = _TAKE[mode]
+
+    def length(self) -> float:
+        """The batches of a pass, as announced and capped; infinity if unknown."""
+        lengths = [min(s.length(), self._limits(i)) for i, s in enumerate(self.sources)]
+        shortest = self.mode == "min_size" or 0 in lengths and self.mode == "max_size_cycle"
+        joined = min(lengths, default=0) if shortest else max(lengths, default=0)
+        return min(joined, self.limit)
+
+    def begin(self, epoch: int | None = None) -> None:
+        """Start a new pass of every source and tell them its epoch."""
+        self._epoch = epoch
+        self._place(0)
+        for source in self.sources:
+            source.begin(epoch)
+        self._begun = True
+
+    def _place(self, batches: int) -> None:
+        self.batches = batches
+        self.is_last = self.ended_early = self._finished = False
+        self._stop = self.limit if self.sources else 0
+        self._done = [False] * len(self.sources)
+        self._gave = [False] * len(self.sources)
+        for index, source in enumerate(self.sources):
+            source.limit = min(self._limits(index), self.limit)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if self.batches >= self._stop:
+            self._finished = True
+            raise StopIteration
+        try:
+            parts = [self._take(self, index) for index in range(len(self.sources))]
+            if not any(self._gave):
+                raise StopIteration
+        except StopIteration:
+            self._stop = self.batches
+            self._finished = True
+            self.ended_early = self.batches < self.length() < math.inf
+            raise
+        self.batches += 1
+        over = [d or s.is_last for d, s in zip(self._done, self.sources, strict=True)]
+        ends = any(over) if self.mode == "min_size" else all(over)
+        self.is_last = ends or self.batches == self.limit
+        if ends:
+            self._stop = self.batches
+        return tree_unflatten(parts, self._structure)
+
+    def _next_of(self, index: int) -> Any:
+        self._gave[index] = True
+        return next(self.sources[index])
+
+    def _next_or_none(self, index: int) -> Any:
+        if self._done[index]:
+            self._gave[index] = False
+            return None
+        try:
+            return self._next_of(index)
+        except StopIteration:
+            self._done[index], self._gave[index] = True, False
+            return None
+
+    def _next_in_cycle(self, index: int) -> Any:
+        source = self.sources[index]
+        try:
+            return self._next_of(index)
+        except StopIteration:
+            self._done[index] = True
+            if all(self._done) or source.batches == 0:
+                raise
+        source.limit = min(self._limits(index), self.limit - self.batches)
+        source.begin()
+        try:
+            return next(source)
+        except StopIteration as error:
+            raise DataError(
+                f"Loader {index}, `{type(source.loader).__name__}`, is shorter than the others and "
+                "gave nothing when it was started again. Pass an object whose `iter()` starts "
+                "afresh, or use the mode 'min_size'."
+            ) from error
+
+    @property
+    def num_samples(self) -> int | None:
+        """The samples in the last batch of the first source."""
+        return self.sources[0].num_samples if self._gave and self._gave[0] else None
+
+    @property
+    def sample_ids(self) -> list[Any] | None:
+        """The indices of the samples in the last batch of the first source."""
+        return self.sources[0].sample_ids if self._gave and self._gave[0] else None
+
+    def position(self, *, repeat_last: bool = False) -> dict[str, Any]:
+        """Where the pass is, as plain data.
+
+        Args:
+            repeat_last: As if the last batch had not been handed out.
+        """
+        repeat_last = repeat_last and self.batches > 0
+        return {
+            "begun": self._begun,
+            "batches": self.batches - repeat_last,
+            "epoch": self._epoch,
+            "finished": self._finished and not repeat_last,
+            "at_end": self.is_last and not repeat_last,
+            "kind": "feed",
+            "done": list(self._done),
+            "sources": [
+                source.position(repeat_last=repeat_last and gave)
+                for source, gave in zip(self.sources, self._gave, strict=True)
+            ],
+        }
+
+    def seek(self, position: dict[str, Any]) -> None:
+        """Take a pass up at a position; reads no sample and leaves the generators as found."""
+        saved = position.get("sources", [position])
+        if len(saved) != len(self.sources):
+            raise CheckpointError(
+                f"The run was saved with {len(saved)} training loaders and has "
+                f"{len(self.sources)} now: pass the same collection."
+            )
+        self._epoch = position["epoch"]
+        self._begun = bool(position["begun"])
+        self._place(int(position["batches"]))
+        for source, place in zip(self.sources, saved, strict=True):
+            source.seek(place)
+        self._done = [bool(done) for done in position.get("done", self._done)]
+        self.is_last, self._finished = bool(position["at_end"]), bool(position["finished"])
+        if self.is_last or self._finished:
+            self._stop = self.batches
+
+    def close(self) -> None:
+        """End the workers; the next `begin()` starts new ones."""
+        for source in self.sources:
+            source.close()
+
+
+_TAKE: dict[str, Callable[[Feed, int], Any]] = {
+    "min_size": Feed._next_of,
+    "max_size_cycle": Feed._next_in_cycle,
+    "max_size": Feed._next_or_none,
+}

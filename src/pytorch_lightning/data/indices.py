@@ -169,6 +169,15 @@ class IndexStream:
         """Whether the order has ended and everything drawn was delivered."""
         return self.exhausted and not self.waiting
 
+    def place(self) -> None:
+        """Begin a pass now; torch's `iter`, once or twice, then finds it as it is."""
+        iter(self)
+        self._placed = True
+
+    def finish(self) -> None:
+        """Stand at the end of the pass; the next one starts at the beginning."""
+        self.exhausted, self._placed = True, False
+
     def release(self) -> None:
         """Follow `iter` again: the next pass starts at the beginning."""
         self._placed = False
@@ -186,11 +195,7 @@ class IndexStream:
         self.at_iter, self.at_first = position["at_iter"], position["at_first"]
         self.waiting.clear()
         self.drawn, self.exhausted, self._placed = batches, False, True
-        if self.at_iter is None:  # no pass was begun
-            self._order.restore(position["now"])
-            self._placed = False
-            return
-        self._order.restore(self.at_iter)
+        self._order.restore(position["at_iter"])
         if self.at_first is None:
             self._indices = iter(self.sampler)
             self._order.restore(position["now"], samplers=False)
@@ -202,7 +207,7 @@ class IndexStream:
     def _skipped(self, batches: int) -> Iterator[Any]:
         assert self.at_first is not None
         if type(self.sampler) is not BatchSampler:
-            indices = iter(self.sampler)
+            indices: Iterator[Any] = iter(self.sampler)
             self._order.restore(self.at_first, samplers=False)
             _skip(indices, batches)
             return indices
@@ -211,7 +216,8 @@ class IndexStream:
         size = self.sampler.batch_size
         single = iter(self.sampler.sampler)
         _skip(single, batches * size)
-        return iter(BatchSampler(single, size, self.sampler.drop_last))  # type: ignore[arg-type] - any iterable works
+        rest: Iterator[Any] = iter(BatchSampler(single, size, self.sampler.drop_last))
+        return rest
 
 
 def _skip(iterator: Iterator[Any], count: int) -> None:

@@ -9,7 +9,10 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from pytorch_lightning.data.indices import IndexStream, has_state
+from pytorch_lightning.data.workers import Collate, Resumed, StartWorker, mixed_seed
 from pytorch_lightning.utilities.exceptions import DataError
+from pytorch_lightning.utilities.rank_zero import warnings_given
+from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
 
 def is_plain_loader(loader: Any) -> bool:
@@ -23,31 +26,17 @@ def is_plain_loader(loader: Any) -> bool:
     )
 
 
-class _Collate:
-    """The user's collate function, with the number of samples beside the batch."""
-
-    def __init__(self, collate: Callable[[Any], Any], *, counts: bool) -> None:
-        self.collate = collate
-        self.counts = counts
-
-    def __call__(self, samples: Any) -> tuple[Any, int | None]:
-        try:
-            batch = self.collate(samples)
-        except StopIteration as error:
-            raise DataError("`collate_fn` raised StopIteration.") from error
-        return batch, (len(samples) if self.counts else None)
-
-
 class _Fetched:
-    """What is known of one batch."""
+    """What is known of one batch, and what it replaced."""
 
-    __slots__ = ("number", "num_samples", "ids", "cursor")
+    __slots__ = ("cursor", "ids", "num_samples", "number", "replaced")
 
     def __init__(self, number: int, num_samples: int | None, ids: Any, cursor: Any) -> None:
         self.number = number
         self.num_samples = num_samples
         self.ids = ids
         self.cursor = cursor  # of the data set, before the batch was read
+        self.replaced: bytes | None = None  # the state of its worker before it
 
 
 class LoaderReader:
@@ -57,39 +46,95 @@ class LoaderReader:
 
     def __init__(self, loader: DataLoader[Any], rank: int) -> None:
         self._loader = loader
+        self._dataset: Any = loader.dataset
         self._rank = rank
+        self._workers = loader.num_workers
+        in_order = self._workers == 0 or getattr(loader, "in_order", True)
         self._has_order = not isinstance(loader.dataset, IterableDataset)
-        self._has_cursor = loader.num_workers == 0 and has_state(loader.dataset)
+        self._has_cursor = self._workers == 0 and has_state(loader.dataset)
         self._counts = loader.batch_sampler is not None
-        self.draws_here = loader.num_workers == 0
+        self._keeps_states = self._workers > 0 and self._has_order and in_order
+        self._in_order = in_order
+        self.draws_here = self._workers == 0
+        self.restarts_passes = self._has_order and not in_order
         self._stream: IndexStream | None = None
         self._twin: DataLoader[Any] | None = None
-        self._iterator: Iterator[Any] | None = None
+        self._iterator: Iterator[Any] = iter(())
         self._fetched = 0
         self._recent: deque[_Fetched] = deque(maxlen=3)
+        self._base_seed: int | None = None
+        self._states: list[bytes | None] = [None] * self._workers
+        self._turned = False  # the workers stand for others, or were not started yet
 
     def begin(self, limit: float) -> Callable[[], Any]:
-        if not (self._loader.persistent_workers and self._twin is not None):
+        if self._loader.persistent_workers and self._base_seed is not None:
+            self._begin_again(limit)
+        else:
+            self._states = [None] * self._workers
             self._make_twin(limit)
-        self._start(0, limit)
-        assert self._twin is not None
-        self._iterator = iter(self._twin)
+            self._start(0, limit)
+            assert self._twin is not None
+            self._iterator = iter(self._twin)
+            self._base_seed = getattr(self._iterator, "_base_seed")  # noqa: B009 - torch's own
         return self._fetch
 
-    def _make_twin(self, limit: float) -> None:
+    def _begin_again(self, limit: float) -> None:
+        """Start another pass of persistent workers, which draw no base seed for it."""
+        if self._keeps_states:
+            self._finish_pass()
+        if not self._turned:
+            self._start(0, limit)
+            assert self._twin is not None
+            self._iterator = iter(self._twin)
+            return
+        # New workers in the order that torch deals batches out, in the states of the old ones.
+        self._make_twin(limit, Resumed(self._base_seed or 0, 0, list(self._states)))
+        self._start(0, limit)
+        if self._stream is not None:
+            self._stream.place()
+        self._open_twin()
+        self._turned = False
+
+    def _finish_pass(self) -> None:
+        """Take what workers have made ahead for a pass that was left: it moved their states."""
+        if self._stream is None:
+            return
+        self._stream.limit = 0
+        for _ in range(len(self._stream.waiting)):
+            try:
+                self._fetch()
+            except Exception:  # the batch was not wanted
+                continue
+
+    def _make_twin(self, limit: float, resumed: Resumed | None = None) -> None:
         loader = self._loader
-        self._iterator = None
-        twin = object.__new__(type(loader))
+        self._iterator = iter(())
+        self._twin = None  # ends its workers
         changes: dict[str, Any] = {
             "_iterator": None,
-            "collate_fn": _Collate(loader.collate_fn, counts=self._counts),
+            "collate_fn": Collate(
+                loader.collate_fn, counts=self._counts, keeps_state=self._keeps_states
+            ),
         }
+        if self._workers > 0:
+            start = StartWorker(loader.worker_init_fn, rank=self._rank, resumed=resumed)
+            changes["worker_init_fn"] = start
         if self._has_order:
             self._stream = IndexStream(loader, limit)
             changes["batch_sampler" if self._counts else "sampler"] = self._stream
+        twin = object.__new__(type(loader))
         twin.__dict__.update(loader.__dict__)
         twin.__dict__.update(changes)  # past `DataLoader.__setattr__`, which refuses
         self._twin = twin
+
+    def _open_twin(self) -> None:
+        """Make the iterator of a pass that was begun before: no base seed may be drawn for it."""
+        assert self._twin is not None
+        self._twin.generator = torch.Generator()
+        self._iterator = iter(self._twin)
+        self._twin.generator = self._loader.generator
+        if self._stream is not None:
+            self._stream.release()
 
     def _start(self, batches: int, limit: float) -> None:
         self._fetched = batches
@@ -98,26 +143,30 @@ class LoaderReader:
             self._stream.limit = limit
 
     def _fetch(self) -> Any:
-        assert self._iterator is not None
-        cursor = copy.deepcopy(self._loader.dataset.state_dict()) if self._has_cursor else None  # type: ignore[attr-defined] - looked for above
+        cursor = copy.deepcopy(self._dataset.state_dict()) if self._has_cursor else None
+        stream = self._stream
         try:
-            batch, num_samples = next(self._iterator)
+            batch, num_samples, state = next(self._iterator)
         except StopIteration as error:
-            if self._stream is None or self._stream.is_over:
+            if stream is None or stream.is_over:
                 raise
             raise self._data_error(error) from error
         except IndexError as error:
             raise self._data_error(error) from error
-        ids = self._stream.waiting.popleft() if self._stream is not None else None
-        self._fetched += 1
-        self._recent.append(_Fetched(self._fetched, num_samples, ids, cursor))
+        ids = stream.waiting.popleft() if stream is not None else None
+        known = _Fetched(self._fetched + 1, num_samples, ids, cursor)
+        if state is not None:
+            worker = self._fetched % self._workers
+            known.replaced = self._states[worker]
+            self._states[worker] = state
+        self._fetched = known.number
+        self._recent.append(known)
         return batch
 
     def _data_error(self, error: Exception) -> DataError:
-        name = type(self._loader.dataset).__name__
-        where = ""
-        if self._stream is not None and self._stream.waiting and self._loader.in_order:
-            where = f" while reading the indices {self._stream.waiting[0]}"
+        name, where = type(self._dataset).__name__, ""
+        if self._stream is not None and self._stream.waiting and self._in_order:
+            where = f" while reading the indices {self._stream.waiting.popleft()}"
         return DataError(f"Data set `{name}` raised {type(error).__name__}{where}: {error}")
 
     def _of(self, batches: int) -> _Fetched | None:
@@ -129,43 +178,84 @@ class LoaderReader:
 
     def sample_ids(self, batches: int) -> list[Any] | None:
         known = self._of(batches)
-        if known is None or not isinstance(known.ids, list) or not self._loader.in_order:
+        if known is None or not isinstance(known.ids, list) or not self._in_order:
             return None
         return known.ids
 
     def position(self, batches: int) -> dict[str, Any]:
-        state: dict[str, Any] = {}
+        state: dict[str, Any] = {"workers": self._workers, "base_seed": self._base_seed}
         if self._stream is not None:
             state["order"] = self._stream.position()
         if self._has_cursor:
             following = self._of(batches + 1)
             state["cursor"] = copy.deepcopy(
-                self._loader.dataset.state_dict() if following is None else following.cursor  # type: ignore[attr-defined] - looked for above
+                self._dataset.state_dict() if following is None else following.cursor
             )
+        if self._keeps_states:
+            states = list(self._states)
+            for known in reversed(self._recent):
+                if known.number > batches:
+                    states[(known.number - 1) % self._workers] = known.replaced
+            state["states"] = [None if packed is None else _to_tensor(packed) for packed in states]
         return state
 
     def seek(
         self, position: dict[str, Any], batches: int, *, finished: bool, limit: float
     ) -> Callable[[], Any] | None:
-        self._make_twin(limit)
-        assert self._twin is not None
-        if self._stream is None and not self._has_cursor and batches > 0:
+        if not self._has_order and not self._has_cursor and batches > 0 and not finished:
             return None
+        resumed = self._resumed_workers(position, batches)
+        self._make_twin(limit, resumed)
         if self._has_cursor and "cursor" in position:
-            self._loader.dataset.load_state_dict(copy.deepcopy(position["cursor"]))  # type: ignore[attr-defined] - looked for above
+            self._dataset.load_state_dict(copy.deepcopy(position["cursor"]))
+        over = finished or (self._workers > 0 and bool(position["at_end"]))
         if self._stream is not None:
-            self._stream.seek(position["order"], batches, finished=finished)
+            self._stream.seek(position["order"], batches, finished=over)
         self._start(batches, limit)
-        # torch draws a base seed for every iterator; this one must cost the user's generator nothing
-        self._twin.generator = torch.Generator()
-        self._iterator = iter(self._twin)
-        self._twin.generator = self._loader.generator
-        if self._stream is not None:
-            self._stream.release()
+        if over:
+            self._turned = True  # there are no workers yet
+            if self._stream is not None:
+                self._stream.finish()
+        else:
+            self._open_twin()
         return self._fetch
 
+    def _resumed_workers(self, position: dict[str, Any], batches: int) -> Resumed | None:
+        self._base_seed = base_seed = position["base_seed"]
+        if self._workers == 0 and position["workers"] == 0:
+            return None
+        states = position.get("states")
+        if states is not None and len(states) == self._workers:
+            self._states = [None if s is None else bytes(s.tolist()) for s in states]
+            turn = batches % self._workers
+            self._turned = turn != 0
+            return Resumed(base_seed, turn, list(self._states))
+        if position["workers"] != self._workers and batches > 0:
+            warnings_given.warn(
+                f"The run was saved with `num_workers={position['workers']}` and goes on with "
+                f"{self._workers}: the order of the samples is kept, what workers draw at random "
+                f"is not. Keep the number for an exact resume.",
+                category=PossibleUserWarning,
+            )
+        if self._workers == 0:
+            return None
+        self._states = [None] * self._workers
+        seed = mixed_seed(base_seed, batches) & (2**62 - 1) if batches else base_seed
+        self._base_seed = seed
+        return Resumed(seed, 0, list(self._states))
+
     def advice(self) -> str:
-        return "give its data set `state_dict()` and `load_state_dict()`, and use `num_workers=0`"
+        if self._workers > 0:
+            return (
+                "give its data set `state_dict()` and `load_state_dict()` and use `num_workers=0`, "
+                "or use a loader that has both methods itself"
+            )
+        return "give its data set `state_dict()` and `load_state_dict()`"
 
     def close(self) -> None:
-        self._iterator = self._twin = None
+        self._iterator = iter(())
+        self._twin = None
+
+
+def _to_tensor(packed: bytes) -> torch.Tensor:
+    return torch.frombuffer(bytearray(packed), dtype=torch.uint8)

@@ -173,8 +173,15 @@ class Source:
             return
         if self._epoch is not None:
             set_epoch(self.loader, self._epoch)
-        finished = bool(position["finished"])
-        state = {**position["reader"], "at_end": position["at_end"]}
+        finished, at_end = bool(position["finished"]), bool(position["at_end"])
+        if reader.restarts_passes and batches and not finished and not at_end:
+            warnings_given.warn(
+                f"`in_order=False`: which batches of the pass were used is unknown, so the pass "
+                f"in which the run was saved (after {batches} batches) starts again."
+            )
+            batches = 0
+            self._measure(0)
+        state = {**position["reader"], "at_end": at_end}
         with isolate_rng(include_cuda=False):
             fetch = (
                 reader.seek(state, batches, finished=finished, limit=self.limit)
@@ -185,10 +192,9 @@ class Source:
                 self._start_over(reader, batches)
                 return
         self._fetch = fetch
-        self.is_last = bool(position["at_end"])
-        if finished or self.is_last:
-            self._stop = min(self._stop, batches) if finished or self._looks_ahead else self._stop
-            self._finished = finished
+        self.is_last, self._finished = at_end, finished
+        if finished or (at_end and self._looks_ahead):
+            self._stop = min(self._stop, batches)
         if "read_with" in position:
             self._rng_before[batches] = position["read_with"]
 

@@ -17,6 +17,7 @@ class Reader(Protocol):
 
     kind: str
     draws_here: bool  # batches are made in this process, from its random generators
+    restarts_passes: bool  # batches come in any order: a seek goes to the start of the pass
 
     def begin(self, limit: float) -> Callable[[], Any]:
         """Start a pass; the answer gives a batch per call, `StopIteration` at the end."""
@@ -56,6 +57,9 @@ def open_reader(loader: Any, rank: int) -> Reader:
 class _Uncollated:
     """What a reader answers that knows nothing about samples."""
 
+    draws_here = True
+    restarts_passes = False
+
     def num_samples(self, batches: int) -> int | None:
         return None
 
@@ -66,11 +70,15 @@ class _Uncollated:
         """Nothing runs in the background."""
 
 
+def _data_error(loader: Any, error: Exception) -> DataError:
+    name = type(loader).__name__
+    return DataError(f"`{name}` raised {type(error).__name__} while making a batch: {error}")
+
+
 class SequenceReader(_Uncollated):
     """Batches in memory."""
 
     kind = "sequence"
-    draws_here = True
 
     def __init__(self, batches: list[Any] | tuple[Any, ...]) -> None:
         self._batches = batches
@@ -82,7 +90,8 @@ class SequenceReader(_Uncollated):
         self, position: dict[str, Any], batches: int, *, finished: bool, limit: float
     ) -> Callable[[], Any]:
         iterator = iter(self._batches)
-        iterator.__setstate__(batches)  # type: ignore[union-attr] - in constant time
+        place: Callable[[int], None] = getattr(iterator, "__setstate__")  # noqa: B009 - untyped
+        place(batches)  # in constant time
         return iterator.__next__
 
     def position(self, batches: int) -> dict[str, Any]:
@@ -96,7 +105,6 @@ class IterableReader(_Uncollated):
     """Anything that can be iterated over."""
 
     kind = "iterable"
-    draws_here = True
 
     def __init__(self, loader: Any) -> None:
         self._loader = loader
@@ -110,9 +118,7 @@ class IterableReader(_Uncollated):
         try:
             return next(self._iterator)
         except IndexError as error:
-            raise DataError(
-                f"`{type(self._loader).__name__}` raised `IndexError: {error}` while making a batch."
-            ) from error
+            raise _data_error(self._loader, error) from error
 
     def seek(
         self, position: dict[str, Any], batches: int, *, finished: bool, limit: float
@@ -138,7 +144,6 @@ class StatefulReader(_Uncollated):
     """A loader that knows its own place; its state is taken before each batch is asked for."""
 
     kind = "stateful"
-    draws_here = True
 
     def __init__(self, loader: Any) -> None:
         self._loader = loader
@@ -165,9 +170,7 @@ class StatefulReader(_Uncollated):
         try:
             batch = next(self._iterator)
         except IndexError as error:
-            raise DataError(
-                f"`{type(self._loader).__name__}` raised `IndexError: {error}` while making a batch."
-            ) from error
+            raise _data_error(self._loader, error) from error
         self._fetched += 1
         return batch
 

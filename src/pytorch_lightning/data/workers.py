@@ -1,0 +1,152 @@
+"""The random state of workers: sent home with each batch, put back on resume."""
+
+import hashlib
+import os
+import random
+import struct
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import get_worker_info
+from torch.utils.data._utils import worker as torch_worker
+
+from pytorch_lightning.utilities.exceptions import DataError
+
+_LENGTHS = struct.Struct("<III")
+_PYTHON = struct.Struct("<B?d625I")  # version, is there a gauss, gauss, Mersenne twister
+_NUMPY = struct.Struct("<iid")  # position, is there a gauss, gauss
+
+
+def capture_worker() -> bytes:
+    """The global generators of this process, packed; made once per batch."""
+    state = torch.get_rng_state()
+    numpy = sys.modules.get("numpy")
+    torch_part = bytes(state.tolist()) if numpy is None else state.numpy().tobytes()
+    version, words, gauss = random.getstate()
+    python_part = _PYTHON.pack(version, gauss is not None, gauss or 0.0, *words)
+    numpy_part = b""
+    if numpy is not None:
+        name, keys, place, has_gauss, cached = numpy.random.get_state()
+        if name == "MT19937":
+            numpy_part = _NUMPY.pack(place, has_gauss, cached) + keys.tobytes()
+    lengths = _LENGTHS.pack(len(torch_part), len(python_part), len(numpy_part))
+    return lengths + torch_part + python_part + numpy_part
+
+
+def restore_worker(packed: bytes) -> None:
+    """Put back what `capture_worker` packed."""
+    torch_length, python_length, numpy_length = _LENGTHS.unpack_from(packed)
+    python_at = _LENGTHS.size + torch_length
+    numpy_at = python_at + python_length
+    torch_part = bytearray(packed[_LENGTHS.size : python_at])
+    torch.set_rng_state(torch.frombuffer(torch_part, dtype=torch.uint8))
+    version, has_gauss, gauss, *words = _PYTHON.unpack_from(packed, python_at)
+    random.setstate((version, tuple(words), gauss if has_gauss else None))
+    if numpy_length:
+        import numpy  # noqa: PLC0415 - optional; it was there when the state was packed
+
+        place, numpy_gauss, cached = _NUMPY.unpack_from(packed, numpy_at)
+        keys = numpy.frombuffer(packed, dtype=numpy.uint32, offset=numpy_at + _NUMPY.size)
+        numpy.random.set_state(("MT19937", keys, place, numpy_gauss, cached))
+
+
+def mixed_seed(*parts: int) -> int:
+    """A 128-bit number in which every bit depends on every part."""
+    text = ",".join(str(part) for part in parts).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "little")
+
+
+def _seed(torch_seed: int, python_seed: int, numpy_words: Sequence[int]) -> None:
+    torch.manual_seed(torch_seed)
+    random.seed(python_seed)
+    if (numpy := sys.modules.get("numpy")) is not None:
+        numpy.random.seed(numpy_words)
+
+
+# Torch's own mixing, so that a worker is seeded again exactly as it seeded it.
+_numpy_words: Callable[[int, int], list[int]] = torch_worker._generate_state
+
+
+def _seed_as_torch(base_seed: int, worker: int) -> None:
+    words = _numpy_words(base_seed, worker)
+    _seed(base_seed + worker, base_seed + worker, words)
+
+
+def _seed_apart(base_seed: int, rank: int, worker: int) -> None:
+    """Seed so that ranks, workers and epochs (by their base seed) share no stream."""
+    number = mixed_seed(base_seed, rank, worker)
+    words = [(number >> shift) & 0xFFFFFFFF for shift in (0, 32, 64, 96)]
+    _seed(number & (2**63 - 1), number, words)
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """Where the workers of a pass stood.
+
+    Args:
+        base_seed: That the workers of the pass were started with.
+        turn: Which of them makes the next batch.
+        states: Their random states, `None` for one that made no batch yet.
+    """
+
+    base_seed: int
+    turn: int
+    states: Sequence[bytes | None]
+
+
+class StartWorker:
+    """Runs first in every worker: seeds, the user's function, then the state of a resume."""
+
+    def __init__(
+        self, users: Callable[[int], None] | None, *, rank: int, resumed: Resumed | None = None
+    ) -> None:
+        self.users = users
+        self.rank = rank
+        self.resumed = resumed
+        self.seeds_apart = users is None and os.environ.get("PL_SEED_WORKERS", "0") == "1"
+
+    def __call__(self, worker: int) -> None:
+        info = get_worker_info()
+        assert info is not None
+        base_seed = info.seed - info.id
+        resumed = self.resumed
+        if resumed is not None:
+            # torch deals the next batch to worker 0, which becomes the one whose turn it is
+            worker = (worker + resumed.turn) % info.num_workers
+            base_seed = resumed.base_seed
+            _seed_as_torch(base_seed, worker)
+            torch_worker._worker_info = type(info)(
+                id=worker,
+                num_workers=info.num_workers,
+                seed=base_seed + worker,
+                dataset=info.dataset,
+            )
+        if self.seeds_apart:
+            _seed_apart(base_seed, self.rank, worker)
+        if self.users is not None:
+            self.users(worker)
+        if resumed is not None and (state := resumed.states[worker]) is not None:
+            restore_worker(state)
+
+
+class Collate:
+    """The user's collate function; what else is known of the batch travels beside it."""
+
+    def __init__(self, users: Callable[[Any], Any], *, counts: bool, keeps_state: bool) -> None:
+        self.users = users
+        self.counts = counts
+        self.keeps_state = keeps_state
+
+    def __call__(self, samples: Any) -> tuple[Any, int | None, bytes | None]:
+        try:
+            batch = self.users(samples)
+        except (StopIteration, IndexError) as error:
+            name = getattr(self.users, "__qualname__", type(self.users).__qualname__)
+            raise DataError(
+                f"`collate_fn` `{name}` raised {type(error).__name__}: {error}"
+            ) from error
+        num_samples = len(samples) if self.counts else None
+        return batch, num_samples, (capture_worker() if self.keeps_state else None)
