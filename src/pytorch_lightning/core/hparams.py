@@ -76,7 +76,9 @@ class HyperparametersMixin:
     @property
     def hparams_initial(self) -> AttributeDict | MutableMapping[str, Any]:
         """A copy of what was kept, as it was on the last `save_hyperparameters`."""
-        return _copy_values(self.__dict__.get("_hparams_initial", AttributeDict()))
+        kept = self.__dict__.get("_hparams_initial")
+        copied: AttributeDict = AttributeDict() if kept is None else _copy_values(kept)
+        return copied
 
     def remove_ignored_hparams(self, ignore_list: list[str]) -> None:
         """Forget names that a class further down does not want to be kept."""
