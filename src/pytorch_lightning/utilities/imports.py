@@ -6,10 +6,10 @@ import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from packaging.requirements import Requirement
-from packaging.version import InvalidVersion, Version
+if TYPE_CHECKING:
+    from packaging.version import Version
 
 _FLAGS = {
     "_COMET_AVAILABLE": ("comet_ml", None),
@@ -67,6 +67,8 @@ def compare_version(
     use_base_version: bool = False,
 ) -> bool:
     """Compare an installed version by an operator such as `operator.ge`."""
+    from packaging.version import Version  # lazy, with what uses it: 10 ms at import
+
     installed = _installed_version(package)
     if installed is None:
         return False
@@ -75,13 +77,13 @@ def compare_version(
     return bool(op(installed, Version(version)))
 
 
-def _installed_version(distribution: str) -> Version | None:
+def _installed_version(distribution: str) -> "Version | None":
+    from packaging.version import InvalidVersion, Version
+
     try:
-        return Version(importlib.metadata.version(distribution))
+        version = importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
-        version = getattr(sys.modules.get(distribution), "__version__", None)
-    except InvalidVersion:
-        return None
+        version = getattr(sys.modules.get(distribution), "__version__", "")
     try:
         return Version(str(version))
     except InvalidVersion:
@@ -118,6 +120,8 @@ class RequirementCache:
         return self.module or str(self.requirement)
 
     def _met(self) -> bool:
+        from packaging.requirements import Requirement
+
         requirement = Requirement(str(self.requirement))
         installed = _installed_version(requirement.name)
         if installed is None:  # a folder on the path has no metadata
