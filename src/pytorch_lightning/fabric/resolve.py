@@ -135,9 +135,9 @@ def _resolve_nodes(num_nodes: int | None) -> int:
 
 
 def _sort_plugins(plugins: Plugin | Sequence[Plugin] | None) -> _Plugins:
-    listed = [] if plugins is None else plugins
-    if not isinstance(listed, list | tuple):
-        listed = [listed]
+    listed: Sequence[object] = plugins if isinstance(plugins, list | tuple) else [plugins]
+    if plugins is None:
+        listed = []
     found: dict[str, Any] = {}
     for plugin in listed:
         name = _kind_of_plugin(plugin)
@@ -309,9 +309,9 @@ def _resolve_precision(
     if name == "64-true":
         return DoublePrecision()
     if name in ("16-mixed", "bf16-mixed"):
-        return MixedPrecision(name, device.type)  # type: ignore[arg-type] - one of the literals
+        return MixedPrecision(name, device.type)  # type: ignore[arg-type]  # one of the literals
     if name in ("16-true", "bf16-true"):
-        return HalfPrecision(name)  # type: ignore[arg-type] - one of the literals
+        return HalfPrecision(name)  # type: ignore[arg-type]  # one of the literals
     return Precision()
 
 

@@ -104,7 +104,7 @@ class Precision:
     ) -> None:
         """Compute the gradients, through the module's `backward` hook where there is a module."""
         if model is None:
-            tensor.backward(*args, **kwargs)
+            tensor.backward(*args, **kwargs)  # type: ignore[no-untyped-call]  # of torch
         else:
             model.backward(tensor, *args, **kwargs)
 
@@ -126,7 +126,7 @@ class Precision:
         Returns:
             What the closure returned.
         """
-        return optimizer.step(closure, **kwargs)  # type: ignore[arg-type] - it may return anything
+        return optimizer.step(closure, **kwargs)
 
     @plain
     def unscale_gradients(self, optimizer: Optimizer) -> None:

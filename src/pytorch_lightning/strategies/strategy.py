@@ -263,25 +263,25 @@ class Strategy(ABC):
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
         """Call the module's `training_step`."""
         with self.precision_plugin.train_step_context():
-            return self._lightning_module.training_step(*args, **kwargs)  # type: ignore[union-attr] - set by connect
+            return self._lightning_module.training_step(*args, **kwargs)  # type: ignore[union-attr]  # set by connect
 
     @plain
     def validation_step(self, *args: Any, **kwargs: Any) -> Any:
         """Call the module's `validation_step`."""
         with self.precision_plugin.val_step_context():
-            return self._lightning_module.validation_step(*args, **kwargs)  # type: ignore[union-attr] - set by connect
+            return self._lightning_module.validation_step(*args, **kwargs)  # type: ignore[union-attr]  # set by connect
 
     @plain
     def test_step(self, *args: Any, **kwargs: Any) -> Any:
         """Call the module's `test_step`."""
         with self.precision_plugin.test_step_context():
-            return self._lightning_module.test_step(*args, **kwargs)  # type: ignore[union-attr] - set by connect
+            return self._lightning_module.test_step(*args, **kwargs)  # type: ignore[union-attr]  # set by connect
 
     @plain
     def predict_step(self, *args: Any, **kwargs: Any) -> Any:
         """Call the module's `predict_step`."""
         with self.precision_plugin.predict_step_context():
-            return self._lightning_module.predict_step(*args, **kwargs)  # type: ignore[union-attr] - set by connect
+            return self._lightning_module.predict_step(*args, **kwargs)  # type: ignore[union-attr]  # set by connect
 
     @plain
     def backward(

@@ -11,7 +11,7 @@ def plain(function: _Function) -> _Function:
 
     An override carries no mark, so it is always called.
     """
-    function.plain = True  # type: ignore[attr-defined] - a function takes attributes
+    function.plain = True  # type: ignore[attr-defined]  # a function takes attributes
     return function
 
 
