@@ -1,0 +1,513 @@
+"""Save checkpoints while training goes on, and keep the best and the last of them."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Collection
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from weakref import proxy
+
+from torch import Tensor
+
+from pytorch_lightning.callbacks.checkpoint import Checkpoint
+from pytorch_lightning.callbacks.checkpoint_files import (
+    check_linkable,
+    copy_file,
+    default_folder,
+    fill_template,
+    link_file,
+    warn_if_filled,
+)
+from pytorch_lightning.callbacks.checkpoint_options import (
+    check_arguments,
+    epoch_ends_with_training,
+    resolve_triggers,
+)
+from pytorch_lightning.callbacks.checkpoint_records import (
+    RECORDS,
+    TURN,
+    metrics_now,
+    not_younger,
+    score_of,
+    standing,
+    story,
+    worst_value,
+)
+from pytorch_lightning.callbacks.monitor import never_logged
+from pytorch_lightning.checkpoint import retention
+from pytorch_lightning.checkpoint.io import TorchCheckpointIO
+from pytorch_lightning.core.hooks import is_overridden_hook
+from pytorch_lightning.utilities import paths
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.rank_zero import WarningCache, rank_zero_info, rank_zero_warn
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+
+class _Turn(NamedTuple):
+    """What one opportunity to save leads to: files to write and to delete, and the state after."""
+
+    path: str
+    last: str
+    fallen: list[str]
+    after: dict[str, Any]
+
+
+class ModelCheckpoint(Checkpoint):
+    """Saves a checkpoint after every epoch, or as often as told, and keeps those worth keeping.
+
+    A save is asked for in a hook and done at the next point where the run can be resumed, when
+    every listener of that moment has been called and a validation that is due has run: so the
+    metric in the name of a file is that of the weights in it.
+
+    Args:
+        dirpath: The folder; by default that of the first logger.
+        filename: A template such as '{epoch}-{val_loss:.2f}'; by default '{epoch}-{step}'.
+        monitor: The logged value to rank by; without one the newest file is kept.
+        save_last: True also keeps the newest state as `last.ckpt`; 'link' makes that a link
+            wherever the newest state is among the ranked files.
+        save_top_k: How many files to keep; -1 keeps all, 0 none.
+        auto_insert_metric_name: Whether '{epoch}' becomes 'epoch=1' rather than '1'.
+        every_n_train_steps: Save by optimizer steps; only one of the three `every`/`interval`
+            arguments can be given, and 0 switches that trigger off.
+        save_on_train_epoch_end: Save at the end of training epochs (True) or of validations
+            (False); by default whichever comes later.
+        enable_version_counter: Whether a name that is taken gets '-v1'; otherwise the file is
+            overwritten.
+
+    Example:
+        >>> keep_two = ModelCheckpoint(monitor="val_loss", save_top_k=2, save_last=True)
+    """
+
+    CHECKPOINT_JOIN_CHAR = "-"
+    CHECKPOINT_EQUALS_CHAR = "="
+    CHECKPOINT_NAME_LAST = "last"
+    FILE_EXTENSION = ".ckpt"
+    STARTING_VERSION = 1
+
+    def __init__(
+        self,
+        dirpath: str | os.PathLike[str] | None = None,
+        filename: str | None = None,
+        monitor: str | None = None,
+        verbose: bool = False,
+        save_last: bool | Literal["link"] | None = None,
+        save_top_k: int = 1,
+        save_on_exception: bool = False,
+        save_weights_only: bool = False,
+        mode: str = "min",
+        auto_insert_metric_name: bool = True,
+        every_n_train_steps: int | None = None,
+        train_time_interval: timedelta | None = None,
+        every_n_epochs: int | None = None,
+        save_on_train_epoch_end: bool | None = None,
+        enable_version_counter: bool = True,
+    ) -> None:
+        self.monitor = monitor
+        self.verbose = verbose
+        self.save_last = save_last
+        self.save_top_k = save_top_k
+        self.save_on_exception = save_on_exception
+        self.save_weights_only = save_weights_only
+        self.mode = mode
+        self.auto_insert_metric_name = auto_insert_metric_name
+        self._save_on_train_epoch_end = save_on_train_epoch_end
+        self._enable_version_counter = enable_version_counter
+
+        self.dirpath = None if dirpath is None else paths.normalize(dirpath)
+        self.filename = None if filename is None else os.fspath(filename)
+        self._key_details: dict[str, Any] = {}
+        self._given = {"dirpath": None if dirpath is None else str(dirpath), "filename": filename}
+
+        triggers = resolve_triggers(every_n_train_steps, train_time_interval, every_n_epochs)
+        self._every_n_train_steps, self._train_time_interval, self._every_n_epochs = triggers
+        check_arguments(self)
+
+        self.best_k_models: dict[str, Tensor] = {}
+        self.best_model_path = ""
+        self.best_model_score: Tensor | None = None
+        self.kth_best_model_path = ""
+        self.kth_value: Tensor = worst_value(self._mode)
+        self.current_score: Tensor | None = None
+        self.last_model_path = ""
+
+        self._upcoming: dict[str, Any] | None = None  # the state that a file being written holds
+        self._turn_step: int | None = 0  # optimizer steps at the last opportunity taken
+        self._due = False
+        self._waiting = False  # an opportunity had no value of the monitor yet
+        self._fallen: list[str] = []  # files that go as soon as a save is through
+        self._resumed = False
+        self._validated = False
+        self._last_time = math.inf
+        self._request: Callable[[], None] | None = None
+        self._warnings = WarningCache()
+
+    @property
+    def state_key(self) -> str:
+        return self._generate_state_key(
+            monitor=self.monitor,
+            mode=self.mode,
+            every_n_train_steps=self._every_n_train_steps,
+            every_n_epochs=self._every_n_epochs,
+            train_time_interval=self._train_time_interval,
+            **self._key_details,
+        )
+
+    def lengthen_state_key(self) -> None:
+        """Put folder and file name into the key, to tell this callback from another like it."""
+        self._key_details = dict(self._given)
+
+    @property
+    def _mode(self) -> retention.Mode:
+        return cast(retention.Mode, self.mode)
+
+    @property
+    def every_n_epochs(self) -> int | None:
+        """After how many epochs a checkpoint is due."""
+        return self._every_n_epochs
+
+    # --- when a checkpoint is due ---------------------------------------------------------------
+
+    def setup(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule", stage: str) -> None:
+        folder: str = trainer.strategy.broadcast(self.dirpath or default_folder(trainer))
+        self.dirpath = folder
+        if self.save_last == "link":
+            check_linkable(folder)
+        self._request = partial(self._serve, trainer)
+        self._validated = False
+        fresh = stage == "fit" and not trainer.ckpt_path and not trainer.fast_dev_run
+        if fresh and self.save_top_k != 0 and trainer.is_global_zero:
+            warn_if_filled(folder)
+
+    def teardown(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule", stage: str) -> None:
+        self._request = None
+
+    def on_train_start(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
+        self._last_time = time.monotonic()
+        step = trainer.global_step
+        self._turn_step = step if self._turn_step is None else min(self._turn_step, step)
+        if self._resumed and trainer.ckpt_path:
+            self._finish_resume(trainer)
+        else:
+            self._due = self._waiting = False
+        self._fallen, self._resumed = [], False
+
+    def on_train_batch_end(
+        self,
+        trainer: "pl.Trainer",
+        pl_module: "pl.LightningModule",
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        if self._every_n_train_steps > 0:
+            if trainer.global_step % self._every_n_train_steps == 0 and self._may_save(trainer):
+                self._ask(trainer)
+        elif self._train_time_interval is not None and self._interval_is_over(trainer):
+            self._last_time = time.monotonic()
+            if self._may_save(trainer):
+                self._ask(trainer)
+
+    def on_train_epoch_end(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
+        if not self._may_save(trainer):
+            return
+        due = self._epoch_is_due(trainer, after_training=True)
+        if due or self._waiting:
+            self._ask(trainer)
+            self._complain_if_missing(trainer, pl_module)
+
+    def on_validation_end(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
+        self._validated = self._validated or not trainer.sanity_checking
+        if not self._may_save(trainer):
+            return
+        due = self._epoch_is_due(trainer, after_training=False)
+        if due or self._waiting:
+            self._ask(trainer)
+            if math.isinf(trainer.num_training_batches):  # the epoch may never end
+                self._complain_if_missing(trainer, pl_module)
+
+    def on_train_end(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
+        triggered = self._every_n_train_steps or self._every_n_epochs or self._train_time_interval
+        if self.save_last and not triggered and self._may_save(trainer):
+            trainer.request_checkpoint(partial(self._serve, trainer, last_only=True))
+
+    def on_exception(
+        self,
+        trainer: "pl.Trainer",
+        pl_module: "pl.LightningModule",
+        exception: BaseException,
+    ) -> None:
+        if not self.save_on_exception or not self._may_save(trainer):
+            return
+        metrics = metrics_now(trainer)
+        try:
+            path = self._free_path(trainer, metrics, self.filename, own=())
+            last = self._last_path(trainer, metrics) if self.save_last else ""
+            records = {"last_model_path": last or self.last_model_path}
+            after = {**records, "_turn_step": trainer.global_step}
+            self._carry_out(trainer, _Turn(path, last, [], after))
+        except Exception as error:  # must not hide what ended the run
+            rank_zero_warn(f"`ModelCheckpoint(save_on_exception=True)` could not save: {error}")
+        else:
+            kind = type(exception).__name__
+            rank_zero_info(f"The run ended by {kind}; its state is kept in {path!r}.")
+
+    def _may_save(self, trainer: "pl.Trainer") -> bool:
+        return not (
+            trainer.global_step == self._turn_step
+            or trainer.sanity_checking
+            or trainer.fast_dev_run
+            or trainer.state.fn != "fit"
+        )
+
+    def _ask(self, trainer: "pl.Trainer") -> None:
+        assert self._request is not None
+        self._due = True
+        trainer.request_checkpoint(self._request)
+
+    def _epoch_is_due(self, trainer: "pl.Trainer", *, after_training: bool) -> bool:
+        every, chosen = self._every_n_epochs, self._save_on_train_epoch_end
+        if every < 1 or (trainer.current_epoch + 1) % every:
+            return False
+        at_train_end = epoch_ends_with_training(trainer) if chosen is None else chosen
+        return at_train_end is after_training
+
+    def _interval_is_over(self, trainer: "pl.Trainer") -> bool:
+        assert self._train_time_interval is not None
+        over = time.monotonic() - self._last_time >= self._train_time_interval.total_seconds()
+        # clocks differ: the first process decides
+        return bool(trainer.strategy.broadcast(over)) if trainer.world_size > 1 else over
+
+    def _complain_if_missing(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
+        if self.monitor is None or self.monitor in metrics_now(trainer):
+            return
+        known = trainer.callback_metrics
+        message = never_logged(f"ModelCheckpoint(monitor={self.monitor!r})", self.monitor, known)
+        if self._turn_step:  # it was there before
+            self._warnings.warn(message)
+        elif self._validated or not is_overridden_hook(pl_module, "validation_step"):
+            raise MisconfigurationException(message)
+        elif not trainer.enable_validation:
+            self._warnings.warn(f"{message} No validation runs, so nothing is saved.")
+
+    # --- what is saved and what is kept ---------------------------------------------------------
+
+    def _serve(self, trainer: "pl.Trainer", *, last_only: bool = False) -> None:
+        """Take the opportunity that was asked for; called when all have listened."""
+        metrics = metrics_now(trainer)
+        score = None
+        if self.monitor is not None and not last_only:
+            if self.monitor not in metrics:
+                self._waiting, self._due = True, False
+                return
+            score = score_of(metrics[self.monitor], self._mode)
+        self._carry_out(trainer, self._plan(trainer, metrics, score, ranked=not last_only))
+
+    def _plan(
+        self,
+        trainer: "pl.Trainer",
+        metrics: dict[str, Tensor],
+        score: Tensor | None,
+        *,
+        ranked: bool,
+    ) -> _Turn:
+        kept, path = self._kept(), ""
+        fallen: list[str] = []
+        nameless = retention.Candidate("", None if score is None else score.item())
+        if ranked and self._ranks(trainer, kept, nameless):
+            _, leaving = retention.retain(kept, nameless, best=self.save_top_k, mode=self._mode)
+            own = self._deletable(trainer, leaving)
+            path = self._free_path(trainer, metrics, self.filename, own)
+            entry = nameless._replace(path=path)
+            kept, fallen = retention.retain(kept, entry, best=self.save_top_k, mode=self._mode)
+        last = self._last_path(trainer, metrics) if self.save_last else ""
+        if last:
+            kept, replaced = retention.retain_last(kept, retention.Candidate(last))
+            fallen = [*fallen, *replaced]
+        after = self._records_after(kept, path, score) if path else self._records()
+        after["last_model_path"] = last or self.last_model_path
+        turn = {"_turn_step": trainer.global_step, "_due": False, "_waiting": False}
+        gone = [name for name in self._deletable(trainer, fallen) if name not in (path, last)]
+        return _Turn(path, last, gone, {**after, **turn, "_fallen": gone})
+
+    def _carry_out(self, trainer: "pl.Trainer", turn: _Turn) -> None:
+        """Write, then believe it, then tell the loggers, then delete."""
+        self._upcoming = turn.after
+        try:
+            if turn.path:
+                trainer.save_checkpoint(turn.path, self.save_weights_only)
+            if turn.last and turn.last != turn.path:
+                self._write_last(trainer, turn)
+        finally:
+            self._upcoming = None
+        for name, value in turn.after.items():
+            setattr(self, name, value)
+        if not (turn.path or turn.last):
+            return
+        if trainer.is_global_zero:
+            for logger in trainer.loggers:
+                logger.after_save_checkpoint(proxy(self))
+        for path in turn.fallen:
+            trainer.strategy.remove_checkpoint(path)
+        self._fallen = []
+        if self.verbose:
+            rank_zero_info(story(trainer, self, turn.path or turn.last, ranked=bool(turn.path)))
+
+    def _write_last(self, trainer: "pl.Trainer", turn: _Turn) -> None:
+        same_content = turn.path and not paths.is_remote(turn.path)
+        if same_content and self.save_last == "link":
+            write = link_file
+        elif same_content and type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+            write = copy_file  # cheaper than to serialize twice
+        else:
+            trainer.save_checkpoint(turn.last, self.save_weights_only)
+            return
+        if trainer.is_global_zero:
+            write(turn.path, turn.last)
+        trainer.strategy.barrier()
+
+    def _ranks(
+        self, trainer: "pl.Trainer", kept: retention.Kept, candidate: retention.Candidate
+    ) -> bool:
+        if self.save_top_k == 0:
+            return False
+        better = retention.ranks(kept, candidate, best=self.save_top_k, mode=self._mode)
+        return bool(trainer.strategy.reduce_boolean_decision(better))
+
+    def _kept(self) -> retention.Kept:
+        if self.monitor is not None:
+            return retention.kept_from(self.best_k_models, self.last_model_path)
+        newest = {self.best_model_path: None} if self.best_model_path else {}
+        return retention.kept_from(newest, self.last_model_path)
+
+    def _deletable(self, trainer: "pl.Trainer", names: list[str]) -> list[str]:
+        resumed_from = None if trainer.ckpt_path is None else os.fspath(trainer.ckpt_path)
+        return retention.deletable(names, folder=str(self.dirpath), resumed_from=resumed_from)
+
+    def _records(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in RECORDS}
+
+    def _records_after(
+        self, kept: retention.Kept, path: str, score: Tensor | None
+    ) -> dict[str, Any]:
+        """The documented attributes once `path` is written."""
+        if score is None:
+            return {**self._records(), "best_model_path": path}
+        scores = {**self.best_k_models, path: score}
+        ranked = {entry.path: scores[entry.path] for entry in kept.ranked}
+        now = standing(ranked, save_top_k=self.save_top_k, mode=self._mode)
+        return {**now, "current_score": score}
+
+    def check_monitor_top_k(self, trainer: "pl.Trainer", current: Tensor | None = None) -> bool:
+        """Whether a value of the monitor would be among the best."""
+        if current is None:
+            return False
+        candidate = retention.Candidate("", float(current))
+        return self._ranks(trainer, self._kept(), candidate)
+
+    # --- names ----------------------------------------------------------------------------------
+
+    def format_checkpoint_name(
+        self,
+        metrics: dict[str, Tensor],
+        filename: str | None = None,
+        ver: int | None = None,
+        prefix: str | None = None,
+    ) -> str:
+        """The path of a checkpoint with these metrics.
+
+        Example:
+            >>> ModelCheckpoint(filename="{epoch:02d}-{acc:.2f}").format_checkpoint_name(
+            ...     {"epoch": 3, "acc": 0.5}
+            ... )
+            'epoch=03-acc=0.50.ckpt'
+        """
+        template = filename or self.filename or f"{{epoch}}{self.CHECKPOINT_JOIN_CHAR}{{step}}"
+        label = self.CHECKPOINT_EQUALS_CHAR if self.auto_insert_metric_name else None
+        name = fill_template(template, metrics, label=label)
+        if prefix:
+            name = f"{prefix}{self.CHECKPOINT_JOIN_CHAR}{name}"
+        if ver is not None:
+            name = f"{name}{self.CHECKPOINT_JOIN_CHAR}v{ver}"
+        name += self.FILE_EXTENSION
+        return paths.join(self.dirpath, name) if self.dirpath else name
+
+    def file_exists(self, filepath: str | os.PathLike[str], trainer: "pl.Trainer") -> bool:
+        """Whether the first process sees this file."""
+        return bool(trainer.strategy.broadcast(paths.exists(filepath)))
+
+    def to_yaml(self, filepath: str | os.PathLike[str] | None = None) -> None:
+        """Write the kept paths and their scores to a YAML file."""
+        import yaml
+
+        scores = {path: float(score) for path, score in self.best_k_models.items()}
+        if filepath is None:
+            assert self.dirpath is not None, "the folder is known once a run has begun"
+            filepath = paths.join(self.dirpath, "best_k_models.yaml")
+        Path(filepath).write_text(yaml.dump(scores), encoding="utf-8")
+
+    def _free_path(
+        self,
+        trainer: "pl.Trainer",
+        metrics: dict[str, Tensor],
+        filename: str | None,
+        own: Collection[str],
+    ) -> str:
+        """A path that no other file has; those in `own` may be overwritten."""
+        path = self.format_checkpoint_name(metrics, filename)
+        version = self.STARTING_VERSION
+        while self._enable_version_counter and path not in own and self.file_exists(path, trainer):
+            path = self.format_checkpoint_name(metrics, filename, ver=version)
+            version += 1
+        return path
+
+    def _last_path(self, trainer: "pl.Trainer", metrics: dict[str, Tensor]) -> str:
+        own = [self.last_model_path]
+        return self._free_path(trainer, metrics, self.CHECKPOINT_NAME_LAST, own)
+
+    # --- state ----------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        now = {name: getattr(self, name) for name in (*RECORDS, *TURN)}
+        state = {**now, **(self._upcoming or {})}
+        turn = {name.lstrip("_"): state[name] for name in TURN}
+        return {
+            "monitor": self.monitor,
+            **{name: state[name] for name in RECORDS},
+            "dirpath": self.dirpath,
+            **({"turn": turn} if any(turn.values()) else {}),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._resumed = True
+        turn = state_dict.get("turn", {"turn_step": None})  # a file of another release
+        for name in TURN:
+            setattr(self, name, turn.get(name.lstrip("_"), getattr(self, name)))
+        if state_dict.get("dirpath", self.dirpath) != self.dirpath:
+            rank_zero_warn(
+                f"`dirpath` was {state_dict['dirpath']!r} and is {self.dirpath!r} now: of the "
+                "checkpoint's records only `best_model_path` is taken over."
+            )
+            self.best_model_path = state_dict["best_model_path"]
+            return
+        for name in RECORDS:
+            setattr(self, name, state_dict.get(name, getattr(self, name)))
+
+    def _finish_resume(self, trainer: "pl.Trainer") -> None:
+        """Do what the run that wrote the file would have done next, and see what is left of it."""
+        assert trainer.ckpt_path is not None
+        # a file that is younger than the one resumed from has taken over the name
+        for path in not_younger(self._deletable(trainer, self._fallen), trainer.ckpt_path):
+            trainer.strategy.remove_checkpoint(path)
+        # what a later part of the run has deleted cannot be kept
+        there = {p: s for p, s in self.best_k_models.items() if self.file_exists(p, trainer)}
+        if len(there) < len(self.best_k_models):
+            now = standing(there, save_top_k=self.save_top_k, mode=self._mode)
+            for name, value in now.items():
+                setattr(self, name, value)
+        if self._due:
+            self._ask(trainer)
