@@ -159,9 +159,7 @@ def test_rewind_purges_the_future(tmp_path, writer_is_open):
     again = TensorBoardLogger(tmp_path, version=0)
     if writer_is_open:
         again.log_metrics({"a": 99.0}, step=9)
-    experiment = again.experiment if writer_is_open else None
     again.rewind(6)
-    assert experiment is None or again.experiment is experiment
     for step in range(6, 8):
         again.log_metrics({"a": -1.0, "both": {"x": 2.0}}, step=step)
     again.finalize("success")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from argparse import Namespace
 from collections.abc import Mapping
@@ -147,8 +148,11 @@ class TensorBoardLogger(Logger):
         if self._experiment is None:
             writer_class, self._summary = _import_writer()
             self._experiment = writer_class(
-                log_dir=self.log_dir, purge_step=self._purge_step, **self._kwargs
+                log_dir=self.log_dir,
+                purge_step=self._purge_step,
+                **{**_distinct_file(writer_class), **self._kwargs},
             )
+            self._purge_step = None
         return self._experiment
 
     @rank_zero_only
@@ -240,8 +244,7 @@ class TensorBoardLogger(Logger):
     def finalize(self, status: str) -> None:
         """Close the event files; a later run opens new ones."""
         self.save()
-        if self._experiment is not None:
-            self._experiment.close()
+        self._close()
 
     @rank_zero_only
     def rewind(self, step: int) -> None:
@@ -255,18 +258,27 @@ class TensorBoardLogger(Logger):
         for run in written:
             if run != self.log_dir:  # the curves of dictionaries are runs of their own
                 writer_class, _ = _import_writer()
-                writer_class(log_dir=run, purge_step=step).close()
+                writer_class(log_dir=run, purge_step=step, **_distinct_file(writer_class)).close()
         if self.log_dir not in written:
             return
+        self._close()
         self._purge_step = step
+        self.experiment.flush()
+
+    def _close(self) -> None:
         if self._experiment is not None:
             self._experiment.close()
-            self._experiment.purge_step = step
-        self.experiment.flush()
+            self._experiment = None
 
     def __getstate__(self) -> dict[str, Any]:
         # The writer has a thread and an open file, and belongs to one process.
         return {**self.__dict__, "_experiment": None, "_summary": None, "_purge_step": None}
+
+
+def _distinct_file(writer_class: type) -> dict[str, str]:
+    # tensorboardX names its files by the second, and overwrites one of the same name.
+    is_torch = writer_class.__module__.startswith("torch.")
+    return {} if is_torch else {"filename_suffix": f".{time.time_ns()}"}
 
 
 def _as_float(name: str, value: Any) -> float:
