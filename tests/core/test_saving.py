@@ -274,17 +274,21 @@ def test_a_file_that_does_not_exist(tmp_path):
         Net.load_from_checkpoint(tmp_path / "none.ckpt")
 
 
-def test_tensors_of_a_device_that_is_missing_go_to_the_cpu(write):
-    checkpoint = content(Net(5))
+def test_map_location_may_be_a_function(write):
     placed = []
 
     def elsewhere(storage, location):
         placed.append(location)
         return storage
 
-    net = Net.load_from_checkpoint(write(checkpoint), map_location=elsewhere)
+    net = Net.load_from_checkpoint(write(content(Net(5))), map_location=elsewhere)
     assert placed == ["cpu", "cpu"]
     assert net.device.type == "cpu"
+
+
+def test_a_stored_namespace(write):
+    checkpoint = content(Net(), hyper_parameters=argparse.Namespace(a=6))
+    assert Net.load_from_checkpoint(write(checkpoint)).hparams.a == 6
 
 
 class ClassSpec(LightningModule):

@@ -1,5 +1,6 @@
 """Make a module or a datamodule from a checkpoint file; nothing in the file is ever run."""
 
+import argparse
 import dataclasses
 import inspect
 import typing
@@ -7,7 +8,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import torch
 from torch import Tensor
 
 from pytorch_lightning.checkpoint.migrate import migrate_checkpoint
@@ -122,20 +122,7 @@ def load_datamodule(
 
 
 def _read(path: Any, map_location: Any, weights_only: bool | None) -> dict[str, Any]:
-    location = _stored_or_cpu if map_location is None else map_location
-    return migrate_checkpoint(read_checkpoint(path, location, weights_only))
-
-
-def _stored_or_cpu(storage: Any, location: str) -> Any:
-    """Leave a tensor on the CPU where the device it was stored on is missing here."""
-    device = torch.device(location)
-    if device.type == "cpu":
-        return None
-    module = getattr(torch, device.type, None)
-    if module is None or not module.is_available():
-        return storage
-    # None lets torch go on and put it where it was.
-    return None if (device.index or 0) < module.device_count() else storage
+    return migrate_checkpoint(read_checkpoint(path, map_location, weights_only))
 
 
 def _construct(
@@ -190,6 +177,7 @@ def _stored_values(cls: Any, checkpoint: dict[str, Any]) -> tuple[Any, str | Non
     values: Any = {}
     for candidate in candidates:
         found = checkpoint.get(candidate)
+        found = vars(found) if isinstance(found, argparse.Namespace) else found
         if isinstance(found, Mapping) and isinstance(values, dict):
             values.update({k: v for k, v in found.items() if k not in _CLI_KEYS})
         elif found is not None:
