@@ -123,6 +123,33 @@ def test_the_same_hyperparameters_are_recorded_once(tmp_path):
     assert scalars(logger.log_dir) == {"hp/acc": [(0, 0.5)]}
 
 
+def test_a_resumed_run_does_not_reset_the_metric(tmp_path):
+    for resumed in (False, True):
+        logger = TensorBoardLogger(tmp_path, version=0)
+        logger.log_hyperparams({"lr": 0.1, "net": {"act": torch.nn.ReLU}})
+        logger.log_metrics({"hp_metric": 0.5 + resumed}, step=10 + resumed)
+        logger.finalize("success")
+    assert scalars(logger.log_dir)["hp_metric"] == [(0, -1.0), (10, 0.5), (11, 1.5)]
+
+
+def test_other_hyperparameters_in_the_same_folder_are_recorded(tmp_path):
+    for rate in (0.1, 0.2):
+        logger = TensorBoardLogger(tmp_path, version=0)
+        logger.log_hyperparams({"lr": rate})
+        logger.finalize("success")
+    assert yaml.safe_load(Path(logger.log_dir, "hparams.yaml").read_text()) == {"lr": 0.2}
+    assert scalars(logger.log_dir)["hp_metric"] == [(0, -1.0), (0, -1.0)]
+
+
+def test_a_file_that_would_run_code_is_not_read(tmp_path):
+    logger = TensorBoardLogger(tmp_path, version=0)
+    Path(logger.log_dir).mkdir(parents=True)
+    Path(logger.log_dir, "hparams.yaml").write_text("a: !!python/object/apply:os.getcwd []")
+    logger.log_hyperparams({"lr": 0.1})
+    logger.save()
+    assert yaml.safe_load(Path(logger.log_dir, "hparams.yaml").read_text()) == {"lr": 0.1}
+
+
 @pytest.mark.parametrize(
     ("metrics", "expected"),
     [

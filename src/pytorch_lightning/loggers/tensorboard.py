@@ -21,6 +21,7 @@ from pytorch_lightning.loggers.utilities import (
     RunFolder,
     as_mapping,
     flatten,
+    read_hparams,
     split_x,
     with_prefix,
     write_hparams,
@@ -196,7 +197,7 @@ class TensorBoardLogger(Logger):
             self._hparams_changed = True
         flat = flatten(self.hparams)
         if metrics is None:
-            if not self._default_hp_metric or flat == self._flat_hparams:
+            if not self._default_hp_metric or flat == self._told_hparams():
                 return
             metrics = -1
         results = dict(metrics) if isinstance(metrics, Mapping) else {"hp_metric": metrics}
@@ -204,6 +205,13 @@ class TensorBoardLogger(Logger):
         self.log_metrics(results, 0 if step is None else step)
         for summary in self._summary.hparams(flat, results):
             self._add_summary(summary)
+
+    def _told_hparams(self) -> dict[str, Any] | None:
+        """What TensorBoard knows, from an earlier object of this version too."""
+        if self._flat_hparams is None:
+            before = read_hparams(join(self.log_dir, self.NAME_HPARAMS_FILE))
+            self._flat_hparams = None if before is None else flatten(before)
+        return self._flat_hparams
 
     @rank_zero_only
     def log_graph(self, model: Module, input_array: Tensor | None = None) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 from torch import Tensor
 from torch.nn import Module
 
-from pytorch_lightning.loggers.files import write_text
-from pytorch_lightning.utilities.paths import join, list_names
+from pytorch_lightning.loggers.files import read_text, write_text
+from pytorch_lightning.utilities.paths import exists, join, list_names
 
 _MAX_LISTED = 100
 
@@ -169,6 +169,19 @@ def write_hparams(path: str, params: Mapping[str, Any]) -> None:
     import yaml
 
     write_text(path, yaml.safe_dump(dict(params), sort_keys=False, allow_unicode=True))
+
+
+def read_hparams(path: str) -> dict[str, Any] | None:
+    """The hyper-parameters in a file; None without a file that can be read safely."""
+    import yaml
+
+    if not exists(path):
+        return None
+    try:
+        loaded = yaml.safe_load(read_text(path))
+    except yaml.YAMLError:  # other programs write tags that would run code
+        return None
+    return loaded if isinstance(loaded, dict) else None
 
 
 def _scan_checkpoints(
