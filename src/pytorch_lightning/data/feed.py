@@ -40,9 +40,8 @@ class Feed:
     ) -> None:
         self.loader = loaders
         self.limit = limit
-        self._limits: Callable[[int], float] = lambda index: math.inf
         if isinstance(loaders, CombinedLoader):
-            mode, self._limits = loaders.mode, loaders.limit_of
+            mode = loaders.mode
             parts, self._structure = flatten(loaders.iterables, known_collection=True)
         else:
             parts, self._structure = flatten(loaders)
@@ -62,10 +61,13 @@ class Feed:
 
     def length(self) -> float:
         """The batches of a pass, as announced and capped; infinity if unknown."""
-        lengths = [min(s.length(), self._limits(i)) for i, s in enumerate(self.sources)]
+        lengths = [min(s.length(), self._limit_of(i)) for i, s in enumerate(self.sources)]
         shortest = self.mode == "min_size" or 0 in lengths and self.mode == "max_size_cycle"
         joined = min(lengths, default=0) if shortest else max(lengths, default=0)
         return min(joined, self.limit)
+
+    def _limit_of(self, index: int) -> float:
+        return self.loader.limit_of(index) if isinstance(self.loader, CombinedLoader) else math.inf
 
     def begin(self, epoch: int | None = None) -> None:
         """Start a new pass of every source and tell them its epoch."""
@@ -82,7 +84,7 @@ class Feed:
         self._done = [False] * len(self.sources)
         self._gave = [False] * len(self.sources)
         for index, source in enumerate(self.sources):
-            source.limit = min(self._limits(index), self.limit)
+            source.limit = min(self._limit_of(index), self.limit)
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -130,7 +132,7 @@ class Feed:
             self._done[index] = True
             if all(self._done) or source.batches == 0:
                 raise
-        source.limit = min(self._limits(index), self.limit - self.batches)
+        source.limit = min(self._limit_of(index), self.limit - self.batches)
         source.begin()
         try:
             return next(source)

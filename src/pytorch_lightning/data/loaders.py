@@ -202,13 +202,13 @@ class LoaderReader:
     def seek(
         self, position: dict[str, Any], batches: int, *, finished: bool, limit: float
     ) -> Callable[[], Any] | None:
-        if not self._has_order and not self._has_cursor and batches > 0 and not finished:
+        over = finished or bool(position["at_end"])
+        if not (self._has_order or self._has_cursor or over) and batches > 0:
             return None
         resumed = self._resumed_workers(position, batches)
         self._make_twin(limit, resumed)
         if self._has_cursor and "cursor" in position:
             self._dataset.load_state_dict(copy.deepcopy(position["cursor"]))
-        over = finished or (self._workers > 0 and bool(position["at_end"]))
         if self._stream is not None:
             self._stream.seek(position["order"], batches, finished=over)
         self._start(batches, limit)

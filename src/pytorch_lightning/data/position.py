@@ -62,7 +62,7 @@ class Source:
         self._measure(0)
         if self._reader is None:
             self._reader = open_reader(self.loader, self.rank)
-        self._fetch = self._reader.begin(self.limit)
+        self._fetch = self._reader.begin(self._stop)
         self._begun = True
 
     def _measure(self, batches: int) -> None:
@@ -70,7 +70,8 @@ class Source:
         self.batches = batches
         self.is_last = self.ended_early = self._finished = False
         self._expected = min(announced, self.limit)
-        self._stop = self.limit
+        # a limit that cuts nothing must not keep the loader from noticing its end
+        self._stop = self.limit if self.limit < announced or announced == math.inf else math.inf
         self._looks_ahead = announced == math.inf
         self._ahead.clear()
         self._failure = None
@@ -181,10 +182,10 @@ class Source:
             )
             batches = 0
             self._measure(0)
-        state = {**position["reader"], "at_end": at_end}
+        state = {**position.get("reader", {}), "at_end": at_end}
         with isolate_rng(include_cuda=False):
             fetch = (
-                reader.seek(state, batches, finished=finished, limit=self.limit)
+                reader.seek(state, batches, finished=finished, limit=self._stop)
                 if position["kind"] == reader.kind
                 else None
             )
@@ -194,7 +195,7 @@ class Source:
         self._fetch = fetch
         self.is_last, self._finished = at_end, finished
         if finished or (at_end and self._looks_ahead):
-            self._stop = min(self._stop, batches)
+            self._stop = batches
         if "read_with" in position:
             self._rng_before[batches] = position["read_with"]
 
@@ -203,14 +204,18 @@ class Source:
         return self._fetch()
 
     def _start_over(self, reader: Reader, batches: int) -> None:
+        if batches > 0:
+            self._say_unknown(reader, batches)
+        self._measure(0)
+        self._fetch = reader.begin(self._stop)
+
+    def _say_unknown(self, reader: Reader, batches: int) -> None:
         warnings_given.warn(
             f"The place in `{type(self.loader).__name__}` is unknown: the run was saved after "
             f"{batches} batches of a pass, which now starts at its beginning, so that data is "
             f"repeated. To go on exactly, {reader.advice()}.",
             category=PossibleUserWarning,
         )
-        self._measure(0)
-        self._fetch = reader.begin(self.limit)
 
     def close(self) -> None:
         """End the workers; the next `begin()` starts new ones."""

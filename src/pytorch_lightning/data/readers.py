@@ -123,6 +123,8 @@ class IterableReader(_Uncollated):
     def seek(
         self, position: dict[str, Any], batches: int, *, finished: bool, limit: float
     ) -> Callable[[], Any] | None:
+        if finished or position["at_end"]:
+            return iter(()).__next__
         return self.begin(limit) if batches == 0 else None
 
     def position(self, batches: int) -> dict[str, Any]:
@@ -176,7 +178,7 @@ class StatefulReader(_Uncollated):
 
     def position(self, batches: int) -> dict[str, Any]:
         for number, state in self._states:
-            if number == batches < self._fetched:
+            if number == batches:
                 return {"loader": state}
         return {"loader": copy.deepcopy(self._loader.state_dict())}
 
@@ -186,7 +188,8 @@ class StatefulReader(_Uncollated):
         self._loader.load_state_dict(copy.deepcopy(position["loader"]))
         self._iterator = None
         self._start(batches)
-        self._at_end = not finished and bool(position.get("at_end"))
+        self._states.append((batches, position["loader"]))
+        self._at_end = not finished and bool(position["at_end"])
         return self._fetch
 
     def advice(self) -> str:
