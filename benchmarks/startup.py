@@ -19,7 +19,7 @@ IMPORT_TRAINER = (
     IMPORT_TORCH
     + """
 import pytorch_lightning
-print(time.process_time() - began)
+print("CPU", time.process_time() - began, flush=True)
 """
 )
 FIRST_STEP_BY_HAND = """
@@ -37,10 +37,10 @@ for batch in batches:
     loss.backward()
     optimizer.step()
     break
-print(time.process_time())
+print("CPU", time.process_time())
 """
 FIRST_STEP = """
-import sys, time, torch
+import time, torch
 import pytorch_lightning as pl
 torch.set_num_threads(1)
 class Model(pl.LightningModule):
@@ -53,7 +53,8 @@ class Model(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.01)
     def on_train_batch_end(self, outputs, batch, batch_idx):
         if batch_idx == 0:
-            print(time.process_time(), file=sys.__stdout__)
+            print()
+            print("CPU", time.process_time(), flush=True)
 options = {OPTIONS}
 trainer = pl.Trainer(max_epochs=1, accelerator="cpu", **options)
 class Batches:  # a list would be taken for several loaders
@@ -69,7 +70,7 @@ EXTRAS_OFF = dict.fromkeys(
 
 
 def cpu_seconds(python: str, program: str, path: Path | None = None) -> float:
-    """Run a program in a fresh process; return the first number that it prints.
+    """Run a program in a fresh process; return the number that it prints after `CPU`.
 
     Args:
         path: A folder that comes before the installed packages.
@@ -86,10 +87,8 @@ def cpu_seconds(python: str, program: str, path: Path | None = None) -> float:
             text=True,
         )
     for line in done.stdout.splitlines():
-        try:
-            return float(line)
-        except ValueError:
-            continue
+        if line.startswith("CPU "):
+            return float(line.split()[1])
     raise RuntimeError(f"No number in {done.stdout!r}; it said: {done.stderr[-2000:]}")
 
 
