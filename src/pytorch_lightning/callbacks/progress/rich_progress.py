@@ -229,7 +229,7 @@ class RichProgressBar(ProgressBar):
         self._finish()
 
     @never_fatal
-    def teardown(self, *_: Any) -> None:
+    def teardown(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule", stage: str) -> None:
         self._finish()
 
     def _start(self, trainer: "pl.Trainer") -> None:
