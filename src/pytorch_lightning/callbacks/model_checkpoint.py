@@ -113,7 +113,7 @@ class ModelCheckpoint(Checkpoint):
         self.save_top_k = save_top_k
         self.save_on_exception = save_on_exception
         self.save_weights_only = save_weights_only
-        self.mode = mode
+        self.mode = cast(retention.Mode, mode)  # checked below
         self.auto_insert_metric_name = auto_insert_metric_name
         self._save_on_train_epoch_end = save_on_train_epoch_end
         self._enable_version_counter = enable_version_counter
@@ -131,7 +131,7 @@ class ModelCheckpoint(Checkpoint):
         self.best_model_path = ""
         self.best_model_score: Tensor | None = None
         self.kth_best_model_path = ""
-        self.kth_value: Tensor = worst_value(self._mode)
+        self.kth_value: Tensor = worst_value(self.mode)
         self.current_score: Tensor | None = None
         self.last_model_path = ""
 
@@ -162,15 +162,9 @@ class ModelCheckpoint(Checkpoint):
         self._key_details = dict(self._given)
 
     @property
-    def _mode(self) -> retention.Mode:
-        return cast(retention.Mode, self.mode)
-
-    @property
     def every_n_epochs(self) -> int | None:
         """After how many epochs a checkpoint is due."""
         return self._every_n_epochs
-
-    # --- when a checkpoint is due ---------------------------------------------------------------
 
     def setup(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule", stage: str) -> None:
         folder: str = trainer.strategy.broadcast(self.dirpath or default_folder(trainer))
@@ -247,8 +241,8 @@ class ModelCheckpoint(Checkpoint):
         try:
             path = self._free_path(trainer, metrics, self.filename, own=())
             last = self._last_path(trainer, metrics) if self.save_last else ""
-            records = {"last_model_path": last or self.last_model_path}
-            after = {**records, "_turn_step": trainer.global_step}
+            after: dict[str, Any] = {"_turn_step": trainer.global_step}
+            after["last_model_path"] = last or self.last_model_path
             self._carry_out(trainer, _Turn(path, last, [], after))
         except Exception as error:  # must not hide what ended the run
             rank_zero_warn(f"`ModelCheckpoint(save_on_exception=True)` could not save: {error}")
@@ -294,8 +288,6 @@ class ModelCheckpoint(Checkpoint):
         elif not trainer.enable_validation:
             self._warnings.warn(f"{message} No validation runs, so nothing is saved.")
 
-    # --- what is saved and what is kept ---------------------------------------------------------
-
     def _serve(self, trainer: "pl.Trainer", *, last_only: bool = False) -> None:
         """Take the opportunity that was asked for; called when all have listened."""
         metrics = metrics_now(trainer)
@@ -304,7 +296,7 @@ class ModelCheckpoint(Checkpoint):
             if self.monitor not in metrics:
                 self._waiting, self._due = True, False
                 return
-            score = score_of(metrics[self.monitor], self._mode)
+            score = score_of(metrics[self.monitor], self.mode)
         self._carry_out(trainer, self._plan(trainer, metrics, score, ranked=not last_only))
 
     def _plan(
@@ -319,11 +311,11 @@ class ModelCheckpoint(Checkpoint):
         fallen: list[str] = []
         nameless = retention.Candidate("", None if score is None else score.item())
         if ranked and self._ranks(trainer, kept, nameless):
-            _, leaving = retention.retain(kept, nameless, best=self.save_top_k, mode=self._mode)
+            _, leaving = retention.retain(kept, nameless, best=self.save_top_k, mode=self.mode)
             own = self._deletable(trainer, leaving)
             path = self._free_path(trainer, metrics, self.filename, own)
             entry = nameless._replace(path=path)
-            kept, fallen = retention.retain(kept, entry, best=self.save_top_k, mode=self._mode)
+            kept, fallen = retention.retain(kept, entry, best=self.save_top_k, mode=self.mode)
         last = self._last_path(trainer, metrics) if self.save_last else ""
         if last:
             kept, replaced = retention.retain_last(kept, retention.Candidate(last))
@@ -375,7 +367,7 @@ class ModelCheckpoint(Checkpoint):
     ) -> bool:
         if self.save_top_k == 0:
             return False
-        better = retention.ranks(kept, candidate, best=self.save_top_k, mode=self._mode)
+        better = retention.ranks(kept, candidate, best=self.save_top_k, mode=self.mode)
         return bool(trainer.strategy.reduce_boolean_decision(better))
 
     def _kept(self) -> retention.Kept:
@@ -399,17 +391,14 @@ class ModelCheckpoint(Checkpoint):
             return {**self._records(), "best_model_path": path}
         scores = {**self.best_k_models, path: score}
         ranked = {entry.path: scores[entry.path] for entry in kept.ranked}
-        now = standing(ranked, save_top_k=self.save_top_k, mode=self._mode)
+        now = standing(ranked, save_top_k=self.save_top_k, mode=self.mode)
         return {**now, "current_score": score}
 
     def check_monitor_top_k(self, trainer: "pl.Trainer", current: Tensor | None = None) -> bool:
         """Whether a value of the monitor would be among the best."""
         if current is None:
             return False
-        candidate = retention.Candidate("", float(current))
-        return self._ranks(trainer, self._kept(), candidate)
-
-    # --- names ----------------------------------------------------------------------------------
+        return self._ranks(trainer, self._kept(), retention.Candidate("", float(current)))
 
     def format_checkpoint_name(
         self,
@@ -466,10 +455,7 @@ class ModelCheckpoint(Checkpoint):
         return path
 
     def _last_path(self, trainer: "pl.Trainer", metrics: dict[str, Tensor]) -> str:
-        own = [self.last_model_path]
-        return self._free_path(trainer, metrics, self.CHECKPOINT_NAME_LAST, own)
-
-    # --- state ----------------------------------------------------------------------------------
+        return self._free_path(trainer, metrics, self.CHECKPOINT_NAME_LAST, [self.last_model_path])
 
     def state_dict(self) -> dict[str, Any]:
         now = {name: getattr(self, name) for name in (*RECORDS, *TURN)}
@@ -506,7 +492,7 @@ class ModelCheckpoint(Checkpoint):
         # what a later part of the run has deleted cannot be kept
         there = {p: s for p, s in self.best_k_models.items() if self.file_exists(p, trainer)}
         if len(there) < len(self.best_k_models):
-            now = standing(there, save_top_k=self.save_top_k, mode=self._mode)
+            now = standing(there, save_top_k=self.save_top_k, mode=self.mode)
             for name, value in now.items():
                 setattr(self, name, value)
         if self._due:
