@@ -16,6 +16,7 @@ VARIABLES: Mapping[str, str] = {
     "LOCAL_WORLD_SIZE": "how many processes this machine has",
     "MASTER_ADDR": "where the process with rank 0 listens",
     "MASTER_PORT": "and on which port",
+    "STANDALONE_PORT": "the port where no other is given",
     "TORCHELASTIC_RUN_ID": "set by torchrun",
     "SLURM_NTASKS": "how many processes SLURM starts",
     "SLURM_PROCID": "the rank, as SLURM says it",

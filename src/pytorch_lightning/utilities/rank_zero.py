@@ -1,13 +1,13 @@
 """Say and do things once, on the process with rank zero."""
 
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, Protocol, TypeVar, cast
 
+from pytorch_lightning.utilities.environ import read_text
 from pytorch_lightning.utilities.warnings import (
     LightningDeprecationWarning,
     PossibleUserWarning,
@@ -40,8 +40,8 @@ class _RankZeroOnly(Protocol):
 
 def _rank_of_environment() -> int:
     for name in _RANK_VARIABLES:
-        value = os.environ.get(name)
-        if value is not None and value.isdigit():
+        value = read_text(name, "")
+        if value and value.isdigit():
             return int(value)
     return 0
 

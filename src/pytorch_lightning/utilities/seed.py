@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from pytorch_lightning.utilities.environ import read_flag, read_text
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 MAX_SEED = 2**32 - 1
@@ -43,7 +44,7 @@ def seed_everything(seed: int | None = None, workers: bool = False, verbose: boo
 
 
 def _seed_of_environment() -> int:
-    text = os.environ.get("PL_GLOBAL_SEED")
+    text = read_text("PL_GLOBAL_SEED")
     if text is None:
         rank_zero_warn("No seed found, seed set to 0")
         return 0
@@ -65,10 +66,9 @@ def _numpy_random() -> Any:
 
 def reset_seed() -> None:
     """Seed again with what `seed_everything` set, if it was called."""
-    seed = os.environ.get("PL_GLOBAL_SEED")
+    seed = read_text("PL_GLOBAL_SEED")
     if seed is not None:
-        workers = os.environ.get("PL_SEED_WORKERS", "0") == "1"
-        seed_everything(int(seed), workers=workers, verbose=False)
+        seed_everything(int(seed), workers=read_flag("PL_SEED_WORKERS"), verbose=False)
 
 
 def capture_rng(*, accelerators: bool = True) -> dict[str, Any]:

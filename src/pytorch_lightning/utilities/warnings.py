@@ -1,7 +1,8 @@
 """Warning categories, and how to silence them."""
 
-import os
 import warnings
+
+from pytorch_lightning.utilities.environ import read_flag
 
 
 class PossibleUserWarning(UserWarning):
@@ -23,4 +24,4 @@ def disable_possible_user_warnings(module: str = "") -> None:
 
 def possible_user_warnings_allowed() -> bool:
     """Whether `POSSIBLE_USER_WARNINGS` leaves the category switched on."""
-    return os.environ.get("POSSIBLE_USER_WARNINGS", "on").lower() not in ("0", "off")
+    return read_flag("POSSIBLE_USER_WARNINGS", default=True)
