@@ -237,10 +237,11 @@ class Fabric:
     def _wrap_module(self, module: nn.Module, verb: str, move_to_device: bool) -> FabricModule:
         _refuse_wrapped(module, "A module", verb)
         original = getattr(module, "_orig_mod", module)
-        self._precision.convert_module(original)
+        converted = self._precision.convert_module(original)
+        ready = module if converted is original else converted  # compiled ones stay compiled
         if move_to_device:
-            self._strategy.module_to_device(original)
-        return FabricModule(self._strategy.setup_module(module), self._strategy, original)
+            self._strategy.module_to_device(ready)
+        return FabricModule(self._strategy.setup_module(ready), self._strategy, original)
 
     def _wrap_optimizer(self, optimizer: Optimizer, module: nn.Module | None) -> FabricOptimizer:
         owner = module if module is not None else nn.Module()

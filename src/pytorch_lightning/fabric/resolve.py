@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from pytorch_lightning.accelerators import Accelerator, AcceleratorRegistry
-from pytorch_lightning.checkpoint.io import CheckpointIO
+from pytorch_lightning.checkpoint.io import CheckpointIO, TorchCheckpointIO
 from pytorch_lightning.distributed import ClusterEnvironment, LightningEnvironment
 from pytorch_lightning.distributed.environments import launched_processes
 from pytorch_lightning.fabric.refused import (
@@ -91,13 +91,8 @@ def resolve(  # the documented arguments
     places = _resolve_devices(devices, kind)
     chosen = _resolve_strategy(strategy, places)
     _check_given_twice(chosen, given, accelerator=accelerator, precision=precision)
-    device = chosen.root_device
-    if "precision" not in chosen.given_parts:
-        chosen.precision_plugin = _resolve_precision(precision, given.precision, device)
-    if "accelerator" not in chosen.given_parts:
-        chosen.accelerator = kind
-    if given.checkpoint_io is not None:
-        chosen.checkpoint_io = given.checkpoint_io
+    numbers = _resolve_precision(precision, given.precision, chosen.root_device)
+    chosen.adopt(kind, given.checkpoint_io or TorchCheckpointIO(), numbers)
     assert chosen.accelerator is not None
     return Parts(
         accelerator=chosen.accelerator,

@@ -20,6 +20,7 @@ from pytorch_lightning.strategies.placement import (
     load_optimizer_states,
     move_optimizers,
 )
+from pytorch_lightning.strategies.stage_hooks import StageHooks
 from pytorch_lightning.utilities.plain_mark import plain
 from pytorch_lightning.utilities.tree import move_data_to_device
 
@@ -29,12 +30,13 @@ if TYPE_CHECKING:
     from pytorch_lightning.trainer.trainer import Trainer
 
 _Broadcast = TypeVar("_Broadcast")
+_PARTS = ("accelerator", "checkpoint_io", "precision")
 NOTHING = nullcontext()  # holds no state, so one serves everybody
 
 OptimizersAndSchedulers = tuple[list[Optimizer], list[Any]]
 
 
-class Strategy(ABC):
+class Strategy(StageHooks, ABC):
     """How a module is placed, called, stepped and saved.
 
     Everything that differs between one device and many goes through these methods, in the trainer
@@ -52,12 +54,9 @@ class Strategy(ABC):
         self._accelerator = accelerator
         self._checkpoint_io = checkpoint_io
         self._precision_plugin = precision_plugin
-        given = {
-            "accelerator": accelerator,
-            "checkpoint_io": checkpoint_io,
-            "precision": precision_plugin,
-        }
-        self.given_parts = frozenset(name for name, part in given.items() if part is not None)
+        parts = (accelerator, checkpoint_io, precision_plugin)
+        self.given_parts = {n for n, p in zip(_PARTS, parts, strict=True) if p is not None}
+        """Which parts the user chose here, so that they are not chosen again elsewhere."""
         self._lightning_module: LightningModule | None = None
         self._model: nn.Module | None = None
         self._optimizers: list[Optimizer] = []
@@ -77,6 +76,7 @@ class Strategy(ABC):
     @accelerator.setter
     def accelerator(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
+        self.given_parts.add("accelerator")
 
     @property
     def checkpoint_io(self) -> CheckpointIO:
@@ -88,6 +88,7 @@ class Strategy(ABC):
     @checkpoint_io.setter
     def checkpoint_io(self, checkpoint_io: CheckpointIO) -> None:
         self._checkpoint_io = checkpoint_io
+        self.given_parts.add("checkpoint_io")
 
     @property
     def precision_plugin(self) -> Precision:
@@ -99,6 +100,18 @@ class Strategy(ABC):
     @precision_plugin.setter
     def precision_plugin(self, precision_plugin: Precision) -> None:
         self._precision_plugin = precision_plugin
+        self.given_parts.add("precision")
+
+    def adopt(
+        self, accelerator: Accelerator, checkpoint_io: CheckpointIO, precision: Precision
+    ) -> None:
+        """Take the parts that were resolved, but for those that were chosen here."""
+        if "accelerator" not in self.given_parts:
+            self._accelerator = accelerator
+        if "checkpoint_io" not in self.given_parts:
+            self._checkpoint_io = checkpoint_io
+        if "precision" not in self.given_parts:
+            self._precision_plugin = precision
 
     @property
     def launcher(self) -> Any | None:
@@ -424,47 +437,7 @@ class Strategy(ABC):
         if self.is_global_zero:
             self.checkpoint_io.remove_checkpoint(filepath)
 
-    # Marks of a run.
-
-    @plain
-    def on_train_start(self) -> None:
-        """Training begins."""
-
-    @plain
-    def on_train_end(self) -> None:
-        """Training ends."""
-
-    @plain
-    def on_validation_start(self) -> None:
-        """Validation begins."""
-
-    @plain
-    def on_validation_end(self) -> None:
-        """Validation ends."""
-
-    @plain
-    def on_test_start(self) -> None:
-        """Testing begins."""
-
-    @plain
-    def on_test_end(self) -> None:
-        """Testing ends."""
-
-    @plain
-    def on_predict_start(self) -> None:
-        """Prediction begins."""
-
-    @plain
-    def on_predict_end(self) -> None:
-        """Prediction ends."""
-
-    @plain
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """A training batch begins."""
-
-    @plain
-    def on_exception(self, exception: BaseException) -> None:
-        """The run failed."""
+    # The end.
 
     def teardown(self) -> None:
         """Bring the module and the optimizers home, and end the parts."""

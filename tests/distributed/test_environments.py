@@ -1,0 +1,87 @@
+import socket
+
+import pytest
+
+from pytorch_lightning.distributed import ClusterEnvironment, LightningEnvironment
+from pytorch_lightning.distributed.environments import launched_processes
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+NAMES = [
+    *("MASTER_ADDR", "MASTER_PORT", "STANDALONE_PORT", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK"),
+    *("WORLD_SIZE", "SLURM_NTASKS", "SLURM_JOB_NAME", "OMPI_COMM_WORLD_SIZE"),
+]
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch):
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_alone_on_this_machine():
+    environment = LightningEnvironment()
+    assert LightningEnvironment.detect()
+    assert not environment.creates_processes_externally
+    assert environment.main_address == "127.0.0.1"
+    assert (environment.world_size(), environment.global_rank()) == (1, 0)
+    assert (environment.local_rank(), environment.node_rank()) == (0, 0)
+
+
+def test_the_port_is_free_and_stays():
+    environment = LightningEnvironment()
+    port = environment.main_port
+    with socket.socket() as connection:
+        connection.bind(("", port))
+    assert environment.main_port == port
+
+
+def test_variables_are_read(monkeypatch):
+    for name, value in {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "1234"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    monkeypatch.setenv("GROUP_RANK", "3")
+    environment = LightningEnvironment()
+    assert (environment.main_address, environment.main_port) == ("10.0.0.1", 1234)
+    assert (environment.local_rank(), environment.node_rank()) == (2, 3)
+    assert environment.creates_processes_externally
+    monkeypatch.setenv("NODE_RANK", "1")
+    assert environment.node_rank() == 1
+
+
+def test_standalone_port_serves_where_there_is_no_master_port(monkeypatch):
+    monkeypatch.setenv("STANDALONE_PORT", "4321")
+    assert LightningEnvironment().main_port == 4321
+
+
+def test_setting_the_rank_moves_what_is_said_on_rank_zero(monkeypatch):
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
+    environment = LightningEnvironment()
+    environment.set_global_rank(3)
+    environment.set_world_size(4)
+    assert rank_zero_only.rank == environment.global_rank() == 3
+    assert environment.world_size() == 4
+
+
+def test_teardown_forgets_the_world_size(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    LightningEnvironment().teardown()
+    assert launched_processes() is None
+
+
+def test_the_contract_cannot_be_made():
+    with pytest.raises(TypeError, match="abstract"):
+        ClusterEnvironment()
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"])
+def test_a_launch_of_several_processes_is_seen(monkeypatch, name):
+    monkeypatch.setenv(name, "1")
+    assert launched_processes() is None
+    monkeypatch.setenv(name, "4")
+    assert launched_processes() == (name, 4)
+
+
+def test_an_interactive_slurm_shell_is_no_launch(monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    monkeypatch.setenv("SLURM_JOB_NAME", "bash")
+    assert launched_processes() is None

@@ -1,0 +1,150 @@
+import pytest
+import torch
+from torch import nn
+
+from pytorch_lightning.precision import MixedPrecision, Precision
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+
+def _scaled(scale=1024.0, **options):
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale, **options)
+    return MixedPrecision("16-mixed", "cpu", scaler)
+
+
+def _backward(precision, loss):
+    precision.backward(precision.pre_backward(loss, None), None, None)
+
+
+def test_bf16_computes_in_bf16_and_keeps_parameters():
+    precision, module = MixedPrecision("bf16-mixed", "cpu"), nn.Linear(2, 2)
+    with precision.forward_context():
+        output = module(torch.ones(1, 2))
+    assert output.dtype is torch.bfloat16
+    assert module.weight.dtype is torch.float32
+    assert precision.convert_output([output])[0].dtype is torch.float32
+    assert precision.scaler is None
+    assert precision.state_dict() == {}
+
+
+def test_16_has_a_scaler_on_the_cpu_too():
+    precision = MixedPrecision("16-mixed", "cpu")
+    with precision.forward_context():
+        assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype is torch.float16
+    assert precision.scaler is not None
+
+
+def test_gradients_are_unscaled_once_before_they_are_clipped():
+    precision = _scaled()
+    weight = nn.Parameter(torch.zeros(2))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    seen = []
+
+    def closure():
+        loss = (weight * torch.tensor([3.0, 4.0])).sum()
+        _backward(precision, loss)
+        precision.unscale_gradients(optimizer)
+        precision.unscale_gradients(optimizer)
+        seen.append(weight.grad.tolist())
+        precision.clip_gradients(optimizer, 1.0)
+        return loss
+
+    precision.optimizer_step(optimizer, None, closure)
+    assert seen == [[3.0, 4.0]]
+    torch.testing.assert_close(weight.detach(), torch.tensor([-0.6, -0.8]))
+
+
+def test_the_same_bits_as_without_a_scaler():
+    def train(precision):
+        torch.manual_seed(1)
+        module = nn.Linear(4, 1)
+        optimizer = torch.optim.Adam(module.parameters(), lr=0.1)
+        for _ in range(5):
+            optimizer.zero_grad()
+            _backward(precision, module(torch.ones(2, 4)).sum())
+            precision.optimizer_step(optimizer, None, None)
+        return module.weight
+
+    assert torch.equal(train(_scaled()), train(Precision()))
+
+
+def test_an_overflow_skips_the_step_says_so_and_lowers_the_scale():
+    precision = _scaled(scale=4.0)
+    weight = nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    _backward(precision, (weight * float("inf")).sum())
+    precision.optimizer_step(optimizer, None, None)
+    assert precision.step_skipped
+    assert weight.item() == 1.0
+    optimizer.zero_grad()
+    _backward(precision, weight.sum())
+    precision.optimizer_step(optimizer, None, None)
+    assert not precision.step_skipped
+    assert weight.item() == 0.0
+    assert precision.state_dict()["scale"] == 2.0
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_fused_optimizers_skip_and_step_alike(fused):
+    precision = _scaled(scale=4.0)
+    weight = nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0, fused=fused)
+    for factor, skipped, expected in [(float("nan"), True, 1.0), (1.0, False, 0.0)]:
+        optimizer.zero_grad()
+        _backward(precision, (weight * factor).sum())
+        precision.optimizer_step(optimizer, None, None)
+        assert precision.step_skipped is skipped
+        assert weight.item() == expected
+
+
+def test_two_optimizers_after_one_backward_both_get_true_gradients():
+    precision = _scaled(growth_interval=1)
+    first, second = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
+    optimizers = [torch.optim.SGD([p], lr=1.0) for p in (first, second)]
+    precision.connect(nn.Module(), optimizers, [])
+    _backward(precision, (first + 2 * second).sum())
+    for optimizer in optimizers:
+        precision.optimizer_step(optimizer, None, None)
+    assert (first.item(), second.item()) == (-1.0, -2.0)
+
+
+def test_gradients_that_wait_for_another_step_follow_the_scale():
+    precision = _scaled(growth_interval=1)
+    first, second = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
+    optimizers = [torch.optim.SGD([p], lr=1.0) for p in (first, second)]
+    precision.connect(nn.Module(), optimizers, [])
+    _backward(precision, second.sum())
+    for _ in range(2):  # each step of the first one doubles the scale
+        optimizers[0].zero_grad()
+        _backward(precision, first.sum())
+        precision.optimizer_step(optimizers[0], None, None)
+    _backward(precision, second.sum())
+    precision.optimizer_step(optimizers[1], None, None)
+    assert second.item() == -2.0
+
+
+def test_a_step_without_gradients_does_nothing():
+    precision = _scaled()
+    weight = nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    assert precision.optimizer_step(optimizer, None, lambda: None) is None
+    assert weight.item() == 1.0
+    assert not precision.step_skipped
+
+
+def test_the_scale_is_saved_and_taken_up():
+    precision = _scaled(scale=8.0, growth_interval=1)
+    weight = nn.Parameter(torch.ones(1))
+    _backward(precision, weight.sum())
+    precision.optimizer_step(torch.optim.SGD([weight], lr=1.0), None, None)
+    other = _scaled()
+    other.load_state_dict(precision.state_dict())
+    assert other.state_dict()["scale"] == 16.0
+
+
+def test_what_cannot_work_is_refused():
+    with pytest.raises(ValueError, match="'32-true'"):
+        MixedPrecision("32-true", "cpu")
+    with pytest.raises(MisconfigurationException, match="scaler"):
+        MixedPrecision("bf16-mixed", "cpu", torch.amp.GradScaler("cpu"))
+    with pytest.raises(MisconfigurationException, match="LBFGS"):
+        _scaled().optimizer_step(torch.optim.LBFGS([nn.Parameter(torch.ones(1))]), None, None)
