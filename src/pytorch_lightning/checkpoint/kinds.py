@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from pytorch_lightning.checkpoint.names import PLAIN_TYPES
-from pytorch_lightning.checkpoint.rebuild import Refused
+from pytorch_lightning.checkpoint.rebuild import Refused, make_omegaconf
 
 
 def _write_default(value: "defaultdict[Any, Any]") -> tuple[str, Any]:
@@ -135,14 +135,6 @@ def _list(content: Any) -> list[Any]:
     return content
 
 
-def _read_omegaconf(content: Any) -> Any:
-    try:
-        from omegaconf import OmegaConf
-    except ImportError:
-        return content
-    return OmegaConf.create(content)
-
-
 READERS: dict[str, Callable[[Any], Any]] = {
     "pairs": _pairs,
     "frozenset": lambda v: frozenset(_list(v)),
@@ -168,5 +160,5 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "numpy.scalar": _read_scalar,
     "numpy.array": _read_array,
     "numpy.objects": _read_objects,
-    "omegaconf": _read_omegaconf,
+    "omegaconf": make_omegaconf,
 }

@@ -29,7 +29,7 @@ def read_legacy(file: BinaryIO, size: int, map_location: Any) -> Any:
     for _ in range(3):  # magic number, version, word sizes
         Machine({}, {}, storages).run(file)
     start = file.tell()
-    Machine(CALLS, CONSTANTS, storages).run(file)  # to learn which storages there are
+    Machine({}, {}, storages).run(file)  # to learn which storages there are
     storages.fill(file, Machine({}, {}, storages).run(file))
     file.seek(start)
     return Machine(CALLS, CONSTANTS, storages).run(file)

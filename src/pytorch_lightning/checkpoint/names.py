@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pytorch_lightning.checkpoint import tensors
-from pytorch_lightning.checkpoint.unpickle import Inert, Malformed
+from pytorch_lightning.checkpoint.unpickle import Inert, Malformed, check_keys
 
 PLAIN_TYPES: dict[str, Any] = {
     f"builtins.{kind.__name__}": kind
@@ -46,15 +46,26 @@ def _bytearray(*args: Any) -> bytearray:
     return bytearray(_encode(*args) if isinstance(args[0], str) else only(bytes, args[0]))
 
 
+def _pairs(items: Any) -> Any:
+    pairs = list(items.items()) if isinstance(items, dict) else only((list, tuple), items)
+    check_keys(pair[0] for pair in pairs)
+    return pairs
+
+
+def _members(items: Any) -> Any:
+    check_keys(only((list, tuple), items))
+    return items
+
+
 def _ordered(items: Any = ()) -> "OrderedDict[Any, Any]":
-    return OrderedDict(only((list, tuple, dict), items))
+    return OrderedDict(_pairs(items))
 
 
 def _default(factory: Any = None, items: Any = ()) -> "defaultdict[Any, Any]":
     kind = PLAIN_TYPES.get(factory.name) if isinstance(factory, Inert) else None
     if factory is not None and kind is None:
         raise Malformed("a defaultdict that would call something")
-    return defaultdict(kind, only((list, tuple, dict), items))
+    return defaultdict(kind, _pairs(items))
 
 
 def _deque(items: Any = (), longest: Any = None) -> "deque[Any]":
@@ -76,9 +87,14 @@ def _moment(kind: Callable[..., Any]) -> Callable[..., Any]:
     return make
 
 
-def _fraction(text: Any) -> fractions.Fraction:
-    above, _, below = only(str, text).partition("/")
-    return fractions.Fraction(int(above), int(below or 1))
+def _fraction(above: Any, below: Any = None) -> fractions.Fraction:
+    if below is None:
+        above, _, below = only(str, above).partition("/")
+    return fractions.Fraction(int(only((int, str), above)), int(only((int, str), below or 1)))
+
+
+def _bytes(content: Any = ()) -> bytes:
+    return bytes(only((list, tuple, bytes), content))
 
 
 def _new(kind: Any, *_: Any) -> Any:
@@ -113,11 +129,13 @@ CALLS: dict[str, Callable[..., Any]] = {
     **_OPENED,
     "_codecs.encode": _encode,
     "builtins.bytearray": _bytearray,
+    "builtins.bytes": _bytes,
     "builtins.complex": complex,
     "builtins.dict": lambda: {},
-    "builtins.frozenset": lambda items=(): frozenset(only((list, tuple), items)),
-    "builtins.set": lambda items=(): set(only((list, tuple), items)),
+    "builtins.frozenset": lambda items=(): frozenset(_members(items)),
+    "builtins.set": lambda items=(): set(_members(items)),
     "builtins.range": range,
+    "builtins.xrange": range,
     "builtins.slice": slice,
     "collections.Counter": lambda counts=(): Counter(only(dict, counts or {})),
     "collections.OrderedDict": _ordered,

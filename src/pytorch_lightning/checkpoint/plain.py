@@ -267,8 +267,9 @@ class _Reader:
 def _untag(tag: Any, content: Any) -> Any:
     reader = READERS.get(tag) if isinstance(tag, str) else None
     if reader is None:
+        name = repr(tag)[:80] if isinstance(tag, str) else f"<{type(tag).__name__}>"
         raise CheckpointError(
-            f"The checkpoint holds a value of the kind {tag!r:.80}, which this release does not "
+            f"The checkpoint holds a value of the kind {name}, which this release does not "
             "know. Load it with the release that wrote it."
         )
     try:

@@ -18,6 +18,7 @@ from pytorch_lightning.checkpoint import tensors
 from pytorch_lightning.checkpoint.names import only, own_name
 from pytorch_lightning.checkpoint.unpickle import Inert, Malformed
 from pytorch_lightning.utilities.exceptions import CheckpointError
+from pytorch_lightning.utilities.rank_zero import warnings_given
 
 _DEEPEST = 200
 _MOST_VALUES = 50_000_000  # counted as if nothing were shared: a small file can share a lot
@@ -53,6 +54,8 @@ class Resolver:
         if kind in _ATOMS or isinstance(value, Tensor):
             self._count += 1
             return value
+        if kind is tensors.Storage:
+            return value.bytes
         if isinstance(value, Inert) and not value.made:
             return _bare(value)
         known = self._done.get(id(value))
@@ -167,11 +170,25 @@ def _uuid(resolve: Resolver, value: Inert) -> uuid.UUID:
     return uuid.UUID(int=only(int, _state(value).get("int")))
 
 
+_CALLS_RESOLVER = re.compile(r"\$\{[^{}]*:")
+
+
 def _omegaconf(resolve: Resolver, value: Inert) -> Any:
-    content = resolve(_omegaconf_content(value, 0))
+    return make_omegaconf(resolve(_omegaconf_content(value, 0)))
+
+
+def make_omegaconf(content: Any) -> Any:
+    """A container of omegaconf; plain data where omegaconf is missing or could run something."""
     try:
         from omegaconf import OmegaConf  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
+        return content
+    if _CALLS_RESOLVER.search(str(content)):
+        # `${name:...}` calls what the program registered under that name, `eval` for instance
+        warnings_given.warn(
+            "The checkpoint's configuration calls resolvers of omegaconf (`${name:...}`), so it "
+            "comes back as plain data. Pass it to `OmegaConf.create` if you trust the file."
+        )
         return content
     return OmegaConf.create(content)
 
@@ -223,8 +240,12 @@ def _numpy_array(resolve: Resolver, value: Inert) -> Any:
     import numpy
 
     _, shape, kind, fortran, data = only(tuple, value.state)
+    if isinstance(data, list):
+        array = numpy.empty(len(data), dtype=object)
+        array[:] = resolve(data)
+        return array.reshape(only(tuple, shape), order="F" if fortran else "C")
     if not isinstance(data, bytes):
-        raise Refused("it is an array of objects")
+        raise Malformed("an array without data")
     dtype = resolve(kind)
     array = numpy.frombuffer(data, dtype=dtype).copy()
     return array.reshape(only(tuple, shape), order="F" if fortran else "C")

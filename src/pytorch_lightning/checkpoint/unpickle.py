@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, BinaryIO
 
 _MOST_OPERATIONS = 20_000_000  # some ten seconds of reading, far above what training states need
+_LARGEST_KEY = 10_000
 _MARK = object()
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg", "UserDict": "collections"}
 
@@ -24,6 +25,19 @@ class Inert:
         self.args = args
         self.made = made
         self.state: Any = None
+
+
+def check_keys(keys: Iterable[Any]) -> None:
+    """Refuse what is no key, or takes long to hash: tuples can share, and unfold without end."""
+    for key in keys:
+        waiting, seen = [key], 0
+        while waiting:
+            item = waiting.pop()
+            seen += 1
+            if seen > _LARGEST_KEY:
+                raise Malformed("a key that is too large")
+            if isinstance(item, tuple | frozenset):
+                waiting.extend(item)
 
 
 class Machine:
@@ -147,13 +161,21 @@ class Machine:
             return
         if type(target) not in (dict, OrderedDict, defaultdict, Counter) or len(values) % 2:
             raise Malformed(f"entries for a {type(target).__name__}")
-        target.update(zip(values[::2], values[1::2], strict=True))
+        check_keys(values[::2])
+        for key, value in zip(values[::2], values[1::2], strict=True):
+            target[key] = value
 
     def _add_items(self, _: Any) -> None:
         values = self._pop_to_mark()
         if type(self._stack[-1]) is not set:
             raise Malformed("members for what is no set")
+        check_keys(values)
         self._stack[-1].update(values)
+
+    def _frozen_set(self, _: Any) -> None:
+        values = self._pop_to_mark()
+        check_keys(values)
+        self._stack.append(frozenset(values))
 
     def _append(self, _: Any) -> None:
         value = self._pop()
@@ -211,7 +233,7 @@ _OPERATIONS: dict[str, Callable[[Machine, Any], None]] = {
     "EMPTY_SET": lambda machine, _: machine._push(set()),
     "LIST": lambda machine, _: machine._push(machine._pop_to_mark()),
     "TUPLE": lambda machine, _: machine._push(tuple(machine._pop_to_mark())),
-    "FROZENSET": lambda machine, _: machine._push(frozenset(machine._pop_to_mark())),
+    "FROZENSET": Machine._frozen_set,
     "TUPLE1": lambda machine, _: machine._tuple(1),
     "TUPLE2": lambda machine, _: machine._tuple(2),
     "TUPLE3": lambda machine, _: machine._tuple(3),
