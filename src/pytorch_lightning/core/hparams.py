@@ -26,8 +26,6 @@ ARGUMENTS = "kwargs"
 class HyperparametersMixin:
     """Gives an object `save_hyperparameters` and `hparams`."""
 
-    __jit_unused_properties__: list[str] = ["hparams", "hparams_initial"]
-
     # Class-wide defaults, so that the mixin works without its `__init__` being called.
     _log_hyperparams: bool = False
     _hparams_name: str | None = None
