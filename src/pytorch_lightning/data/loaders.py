@@ -108,8 +108,7 @@ class LoaderReader:
 
     def _make_twin(self, limit: float, resumed: Resumed | None = None) -> None:
         loader = self._loader
-        self._iterator = iter(())
-        self._twin = None  # ends its workers
+        self.close()
         changes: dict[str, Any] = {
             "_iterator": None,
             "collate_fn": Collate(
@@ -253,6 +252,11 @@ class LoaderReader:
         return "give its data set `state_dict()` and `load_state_dict()`"
 
     def close(self) -> None:
+        # said, not left to the garbage collector: after an error in a worker it may collect the
+        # queues first, and torch then waits five seconds for each worker
+        end_workers = getattr(self._iterator, "_shutdown_workers", None)
+        if end_workers is not None:
+            end_workers()
         self._iterator = iter(())
         self._twin = None
 
