@@ -4,11 +4,20 @@ import pickle
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
 
 from pytorch_lightning.fabric import Fabric, is_wrapped
 from pytorch_lightning.precision import Precision
+from pytorch_lightning.strategies import SingleDeviceStrategy
+
+
+class Drawing(Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return torch.randint(2**31, ())
 
 
 class Module(nn.Module):
@@ -150,3 +159,28 @@ def test_a_module_that_the_precision_replaces_is_the_one_that_runs():
     wrapped = Fabric(plugins=Replacing()).setup(Module())
     assert wrapped(torch.ones(3, 2)).shape == (3,)
     assert type(wrapped.module) is Module
+
+
+def _numbers_of_workers(rank):
+    torch.manual_seed(1)
+    fabric = Fabric(strategy=Ranked(rank))
+    loader = DataLoader(Drawing(), num_workers=1, batch_size=4)
+    (numbers,) = fabric.setup_dataloaders(loader)
+    assert loader.worker_init_fn is None
+    return numbers.tolist()
+
+
+class Ranked(SingleDeviceStrategy):
+    def __init__(self, rank):
+        super().__init__()
+        self.rank = rank
+
+    @property
+    def global_rank(self):
+        return self.rank
+
+
+def test_workers_of_two_ranks_draw_other_numbers_when_asked():
+    assert _numbers_of_workers(0) == _numbers_of_workers(1)
+    Fabric.seed_everything(1, workers=True)
+    assert _numbers_of_workers(0) != _numbers_of_workers(1)

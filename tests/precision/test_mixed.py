@@ -148,3 +148,38 @@ def test_what_cannot_work_is_refused():
         MixedPrecision("bf16-mixed", "cpu", torch.amp.GradScaler("cpu"))
     with pytest.raises(MisconfigurationException, match="LBFGS"):
         _scaled().optimizer_step(torch.optim.LBFGS([nn.Parameter(torch.ones(1))]), None, None)
+
+
+def test_saving_while_an_optimizer_is_about_to_step_changes_nothing():
+    precision = _scaled(growth_interval=1)
+    weights = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    first, second = (torch.optim.SGD([w], lr=1.0) for w in weights)
+    precision.connect(nn.Module(), [first, second], [])
+    _backward(precision, (weights[0] + weights[1]).sum())
+    precision.optimizer_step(first, None, None)
+    precision.unscale_gradients(second)
+    precision.state_dict()
+    precision.optimizer_step(second, None, None)
+    assert [w.item() for w in weights] == [-1.0, -1.0]
+    assert precision.state_dict()["scale"] == 2048.0
+
+
+class _HomeMade:
+    """Steps like an optimizer of torch, without being one."""
+
+    def __init__(self, weight):
+        self.param_groups = [{"params": [weight]}]
+
+    def step(self):
+        with torch.no_grad():
+            for weight in self.param_groups[0]["params"]:
+                weight -= weight.grad
+
+
+@pytest.mark.parametrize(("factor", "skipped"), [(1.0, False), (float("inf"), True)])
+def test_an_optimizer_that_torch_does_not_know_is_skipped_alike(factor, skipped):
+    precision, weight = _scaled(), nn.Parameter(torch.ones(1))
+    _backward(precision, (weight * factor).sum())
+    precision.optimizer_step(_HomeMade(weight), None, None)
+    assert precision.step_skipped is skipped
+    assert weight.item() == (1.0 if skipped else 0.0)

@@ -26,7 +26,7 @@ class Accelerator(ABC):
         """Prepare the device of this process, before the module is moved there."""
 
     @plain
-    def setup(self, trainer: Trainer) -> None:  # noqa: B027 - a place for subclasses
+    def setup(self, trainer: Trainer) -> None:
         """Prepare for a run of the trainer."""
 
     @plain

@@ -57,10 +57,10 @@ class ClusterEnvironment(ABC):
     def node_rank(self) -> int:
         """The rank of this node."""
 
-    def validate_settings(self, num_devices: int, num_nodes: int) -> None:  # noqa: B027
+    def validate_settings(self, num_devices: int, num_nodes: int) -> None:
         """Compare what was asked with what was launched."""
 
-    def teardown(self) -> None:  # noqa: B027 - most leave nothing behind
+    def teardown(self) -> None:
         """Leave the process as it was found."""
 
 

@@ -24,6 +24,7 @@ from pytorch_lightning.fabric.wrappers import (
     FabricOptimizer,
     is_wrapped,
     unwrap,
+    with_apart_seeds,
 )
 from pytorch_lightning.strategies import Strategy
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
@@ -230,7 +231,9 @@ class Fabric:
                 raise TypeError(
                     f"`setup_dataloaders({type(loader).__name__})`: pass a torch DataLoader."
                 )
-            ready: Any = self._strategy.process_dataloader(loader)
+            ready: Any = self._strategy.process_dataloader(
+                with_apart_seeds(loader, self.global_rank)
+            )
             wrapped.append(FabricDataLoader(ready, device, self._strategy))
         return wrapped if len(wrapped) > 1 else wrapped[0]
 

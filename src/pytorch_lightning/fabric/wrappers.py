@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from pytorch_lightning.data.workers import StartWorker
 from pytorch_lightning.strategies import Strategy
 from pytorch_lightning.utilities.plain_mark import is_plain
 
@@ -226,6 +228,18 @@ class FabricDataLoader:
         if name == "_dataloader":
             raise AttributeError(name)
         return getattr(self._dataloader, name)
+
+
+def with_apart_seeds(loader: DataLoader[Any], rank: int) -> DataLoader[Any]:
+    """Seed the workers as `seed_everything(workers=True)` asks, in a copy of the loader."""
+    if loader.num_workers == 0 or loader.worker_init_fn is not None:
+        return loader
+    start = StartWorker(None, rank=rank)
+    if not start.seeds_apart:
+        return loader
+    seeded = copy.copy(loader)
+    seeded.worker_init_fn = start
+    return seeded
 
 
 def is_wrapped(obj: object) -> bool:

@@ -1,5 +1,6 @@
 """What may be given as `plugins=`."""
 
+from pytorch_lightning.plugins.environments import ClusterEnvironment
 from pytorch_lightning.plugins.io import CheckpointIO, TorchCheckpointIO
 from pytorch_lightning.plugins.precision import (
     DoublePrecision,
@@ -10,6 +11,7 @@ from pytorch_lightning.plugins.precision import (
 
 __all__ = [
     "CheckpointIO",
+    "ClusterEnvironment",
     "DoublePrecision",
     "HalfPrecision",
     "MixedPrecision",

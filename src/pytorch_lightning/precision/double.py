@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pytorch_lightning.precision.precision import Precision, default_dtype
+from pytorch_lightning.precision.precision import DefaultDtype, Precision
 from pytorch_lightning.utilities.tree import map_leaves
 
 
@@ -22,7 +22,7 @@ class DoublePrecision(Precision):
     precision = "64-true"
 
     def __init__(self) -> None:
-        self._context = default_dtype(torch.float64)
+        self._context = DefaultDtype(torch.float64)
 
     def convert_module(self, module: nn.Module) -> nn.Module:
         """Make the parameters float64."""

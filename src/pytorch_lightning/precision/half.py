@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from pytorch_lightning.precision.precision import Precision, default_dtype
+from pytorch_lightning.precision.precision import DefaultDtype, Precision
 from pytorch_lightning.utilities.tree import map_leaves
 
 _DTYPES = {"bf16-true": torch.bfloat16, "16-true": torch.float16}
@@ -22,7 +22,7 @@ class HalfPrecision(Precision):
             raise ValueError(f"`precision={precision!r}`: pass one of {', '.join(_DTYPES)}.")
         self.precision = precision
         self.dtype = _DTYPES[precision]
-        self._context = default_dtype(self.dtype)
+        self._context = DefaultDtype(self.dtype)
 
     def _to(self, data: Any, dtype: torch.dtype) -> Any:
         return map_leaves(data, Tensor, lambda t: t.to(dtype) if t.is_floating_point() else t)

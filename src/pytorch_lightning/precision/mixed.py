@@ -48,6 +48,7 @@ class MixedPrecision(Precision):
         self.scaler = scaler
         self._update_due = False
         self._unscaled: WeakSet[Optimizer] = WeakSet()
+        self._done: WeakSet[Optimizer] = WeakSet()
         self._watched: WeakSet[Optimizer] = WeakSet()
         self._connected: WeakSet[Optimizer] = WeakSet()
 
@@ -111,12 +112,14 @@ class MixedPrecision(Precision):
     def _step(
         self, scaler: torch.amp.GradScaler, optimizer: Optimizer, kwargs: dict[str, Any]
     ) -> None:
-        if optimizer not in self._watched:
+        hookable = isinstance(optimizer, Optimizer)
+        if hookable and optimizer not in self._watched:
             optimizer.register_step_post_hook(self._stepped)
             self._watched.add(optimizer)
         self.step_skipped = True
         scaler.step(optimizer, **kwargs)
-        if getattr(optimizer, "_step_supports_amp_scaling", False):
+        self._done.add(optimizer)
+        if not hookable or getattr(optimizer, "_step_supports_amp_scaling", False):
             # A fused optimizer is always called and skips inside its kernel.
             found = scaler._found_inf_per_device(optimizer)
             self.step_skipped = any(bool(value) for value in found.values())
@@ -140,6 +143,7 @@ class MixedPrecision(Precision):
         before = scaler.get_scale() if waiting else 1.0
         scaler.update()
         self._unscaled.clear()
+        self._done.clear()
         self._update_due = False
         ratio = scaler.get_scale() / before if waiting else 1.0
         if ratio == 1.0:
@@ -151,7 +155,8 @@ class MixedPrecision(Precision):
 
     def state_dict(self) -> dict[str, Any]:
         """The scale and its growth."""
-        self._update()
+        if self._unscaled <= self._done:  # else one optimizer is about to step
+            self._update()
         return {} if self.scaler is None else self.scaler.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

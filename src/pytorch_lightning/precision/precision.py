@@ -185,7 +185,7 @@ class Precision:
         """End a run."""
 
 
-class default_dtype:  # noqa: N801 - used as a function
+class DefaultDtype:
     """A context in which new float tensors have the given type; it can be entered again."""
 
     def __init__(self, dtype: torch.dtype) -> None:

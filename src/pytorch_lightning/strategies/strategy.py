@@ -450,5 +450,5 @@ class Strategy(StageHooks, ABC):
         self.checkpoint_io.teardown()
 
     @classmethod
-    def register_strategies(cls, strategy_registry: Registry) -> None:  # noqa: B027
+    def register_strategies(cls, strategy_registry: Registry) -> None:
         """Put the strategy into the registry under its names."""
