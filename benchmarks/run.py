@@ -43,7 +43,7 @@ def main() -> None:
     found = [_measure("pytorch_lightning", sys.executable, arguments)]
     for name in arguments.against:
         package = PACKAGES.get(name, name)
-        found.append(_measure(package, arguments.python or sys.executable, arguments))
+        found.append(_measure(package, arguments.python, arguments))
     print(f"Python {platform.python_version()}, torch {torch.__version__}, {_processor()}.\n")
     print(f"| | aim | {' | '.join(columns)} |")
     print("|---|---|" + "---|" * len(columns))
@@ -61,7 +61,7 @@ def _arguments() -> argparse.Namespace:
         default=[],
         help="reference, accelerate, ignite: where they are installed",
     )
-    parser.add_argument("--python", help="the interpreter that has them")
+    parser.add_argument("--python", default=sys.executable, help="the interpreter that has them")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--scale", type=float, default=1.0, help="shorter rounds: 0.1")
     parser.add_argument(
