@@ -24,7 +24,29 @@ __all__ = [
 
 prepare_logger(__name__)
 _late_names = _aliases.late_names("")
-_SUBMODULES = frozenset({"cli"})
+_SUBMODULES = frozenset(
+    {
+        "accelerators",
+        "callbacks",
+        "cli",
+        "core",
+        "demos",
+        "fabric",
+        "lite",
+        "loggers",
+        "loops",
+        "metrics",
+        "overrides",
+        "plugins",
+        "profiler",
+        "profilers",
+        "serve",
+        "strategies",
+        "trainer",
+        "tuner",
+        "utilities",
+    }
+)
 
 
 def __getattr__(name: str) -> object:

@@ -97,13 +97,12 @@ class _Finder(MetaPathFinder):
         if not fullname.startswith(self.prefix + "."):
             return None
         name = fullname.removeprefix(self.prefix + ".")
-        own = self.prefix == ROOT
-        spec = PathFinder.find_spec(fullname, path) if own else None
+        moved = _current_path(name)
+        if moved is not None or self.prefix != ROOT:
+            return ModuleSpec(fullname, _Answer(f"{ROOT}.{moved or name}"), is_package=True)
+        spec = PathFinder.find_spec(fullname, path)
         if spec is not None and spec.loader is not None:
             return _with_old_names(spec, spec.loader, name)
-        moved = _current_path(name)
-        if moved is not None or not own:
-            return ModuleSpec(fullname, _Answer(f"{ROOT}.{moved or name}"), is_package=True)
         if name in UNBUILT_MODULES:
             raise ImportError(sentence(f"{ROOT}.{name}", UNBUILT_MODULES[name]), name=fullname)
         return None

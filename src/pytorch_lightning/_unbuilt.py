@@ -24,12 +24,9 @@ _ASYNC = "use `TorchCheckpointIO`"
 _PRECISIONS = {
     "BitsandbytesPrecision": _MIXED,
     "DeepSpeedPrecision": _MIXED,
-    "DoublePrecision": _MIXED,
     "FSDPPrecision": _MIXED,
     "HPUPrecisionPlugin": _GONE_DEVICE,
-    "HalfPrecision": _MIXED,
     "IPUPrecisionPlugin": _GONE_DEVICE,
-    "MixedPrecision": _MIXED,
     "ShardedNativeMixedPrecisionPlugin": _MIXED,
     "TransformerEnginePrecision": _MIXED,
     "XLAPrecision": _MIXED,

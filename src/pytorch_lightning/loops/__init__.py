@@ -1,1 +1,3 @@
-"""."""
+"""What moves a run."""
+
+__all__: list[str] = []
