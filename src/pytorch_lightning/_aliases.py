@@ -1,11 +1,12 @@
 """Old and alternative import paths: one table, and a finder that answers with today's module."""
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Sequence
-from importlib.abc import Loader, MetaPathFinder
+from importlib.abc import InspectLoader, Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from pytorch_lightning._old_names import OLD_NAMES
 from pytorch_lightning._unbuilt import UNBUILT_MODULES, UNBUILT_NAMES, sentence
@@ -51,6 +52,7 @@ MODULES = {
     "utilities.migration": "checkpoint.migrate",
     "utilities.migration.utils": "checkpoint.migrate",
     "utilities.signature_utils": "utilities.signatures",
+    "utilities.upgrade_checkpoint": "checkpoint.upgrade",
 }
 
 
@@ -64,6 +66,10 @@ def _current_path(name: str) -> str | None:
         parent, _, last = parent.rpartition(".")
         rest = f".{last}{rest}"
     return None
+
+
+def _has_children(name: str) -> bool:
+    return any(old.startswith(name + ".") for old in MODULES)
 
 
 class _Answer(Loader):
@@ -82,6 +88,12 @@ class _Answer(Loader):
         if alias is not None:
             module.__spec__ = alias.loader_state  # importlib had put the alias in its place
 
+    def get_code(self, _: str) -> CodeType | None:
+        """The code that `python -m <old path>` runs."""
+        spec = importlib.util.find_spec(self.target)
+        loader = spec.loader if spec is not None else None
+        return loader.get_code(self.target) if isinstance(loader, InspectLoader) else None
+
 
 class _Finder(MetaPathFinder):
     """Finds moved modules, and gives others the old names of what they hold."""
@@ -99,7 +111,8 @@ class _Finder(MetaPathFinder):
         name = fullname.removeprefix(self.prefix + ".")
         moved = _current_path(name)
         if moved is not None or self.prefix != ROOT:
-            return ModuleSpec(fullname, _Answer(f"{ROOT}.{moved or name}"), is_package=True)
+            answer = _Answer(f"{ROOT}.{moved or name}")
+            return ModuleSpec(fullname, answer, is_package=_has_children(name))
         spec = PathFinder.find_spec(fullname, path)
         if spec is not None and spec.loader is not None:
             return _with_old_names(spec, spec.loader, name)
@@ -110,7 +123,7 @@ class _Finder(MetaPathFinder):
 
 def _with_old_names(spec: ModuleSpec, loader: Loader, name: str) -> ModuleSpec:
     has_names = name in OLD_NAMES or name in UNBUILT_NAMES
-    has_children = any(old.startswith(name + ".") for old in MODULES)
+    has_children = _has_children(name)
     if has_names or has_children:
         execute = loader.exec_module
 
