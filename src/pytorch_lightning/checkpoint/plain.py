@@ -23,7 +23,7 @@ from pytorch_lightning.utilities.rank_zero import warnings_given
 # A dictionary with these two keys alone stands for a value of the named kind.
 TAG = "__plain__"
 VALUE = "value"
-_DEEPEST = 200
+_DEEPEST = 100
 _ATOMS = frozenset(
     (bool, int, float, complex, str, bytes, bytearray, type(None), torch.dtype, torch.device,
      torch.Size, Tensor, torch.nn.Parameter)
@@ -107,7 +107,7 @@ class _Writer:
         if id(value) in self._open:
             raise Refused("it contains itself")
         if len(self._open) > _DEEPEST:
-            raise Refused("it is nested too deeply")
+            raise Refused(f"it is nested more than {_DEEPEST} deep")
         self._open.add(id(value))
         result = self._write(kind, value)
         self._open.discard(id(value))

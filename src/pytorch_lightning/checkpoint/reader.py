@@ -17,7 +17,7 @@ from pytorch_lightning.checkpoint.legacy import is_legacy, read_legacy
 from pytorch_lightning.checkpoint.names import CALLS, CONSTANTS
 from pytorch_lightning.checkpoint.plain import from_plain
 from pytorch_lightning.checkpoint.rebuild import Refused, Resolver, refuse
-from pytorch_lightning.checkpoint.seal import hash_before_seal, seal_of
+from pytorch_lightning.checkpoint.seal import ends_as_written, hash_before_seal, seal_of
 from pytorch_lightning.checkpoint.unpickle import Inert, Machine, Malformed
 from pytorch_lightning.utilities.exceptions import CheckpointError
 
@@ -204,12 +204,11 @@ def _check_whole(file: BinaryIO, size: int, name: str) -> None:
     file.seek(0)
     start = file.read(4)
     file.seek(0)
-    if start == b"PK\x03\x04" and seal is None and not zipfile.is_zipfile(file):
+    if start == b"PK\x03\x04" and seal is None and not ends_as_written(file, size):
         raise CheckpointError(
-            f"{name!r} is cut off after {size} bytes: its end is missing. Copy or download it "
+            f"{name!r} is cut off after {size} bytes, or its end is damaged. Copy or download it "
             "anew, or use an earlier checkpoint."
         )
-    file.seek(0)
     if start != b"PK\x03\x04" and not is_legacy(file):
         raise CheckpointError(
             f"{name!r} is not a checkpoint: it starts with {start!r}, and files of `torch.save` "

@@ -20,7 +20,7 @@ from pytorch_lightning.checkpoint.unpickle import Inert, Malformed
 from pytorch_lightning.utilities.exceptions import CheckpointError
 from pytorch_lightning.utilities.rank_zero import warnings_given
 
-_DEEPEST = 200
+_DEEPEST = 100
 _MOST_VALUES = 50_000_000  # counted as if nothing were shared: a small file can share a lot
 
 
@@ -127,7 +127,7 @@ _ATOMS: frozenset[type] = frozenset(
                  pathlib.Path(), pathlib.PurePosixPath(), pathlib.PureWindowsPath())
 ) | {type(value) for value in tensors.CONSTANTS.values()} | {
     type(tensors.CALLS["torch.device"]("cpu")), type(tensors.CALLS["torch.Size"]()),
-    type(tensors.CALLS["torch.serialization._get_layout"]("torch.strided")), tensors.Storage,
+    type(tensors.CALLS["torch.serialization._get_layout"]("torch.strided")),
 }  # fmt: skip
 _OWN_ENUMS = ("trainer.states.", "utilities.enums.", "callbacks.early_stopping.EarlyStoppingReason")
 _LEGACY_FUNCTIONS = re.compile(r"utilities\.argparse(_utils)?\._gpus_arg_default")

@@ -11,6 +11,7 @@ _END = b"PK\x05\x06"
 _END_SIZE = 22
 _LABEL = b"sha256="
 _HEX_SIZE = 64
+_LONGEST_COMMENT = 0xFFFF
 SEAL_SIZE = len(_LABEL) + _HEX_SIZE
 _CHUNK = 1 << 22
 
@@ -70,6 +71,18 @@ def seal_of(file: BinaryIO, size: int) -> bytes | None:
     file.seek(size - SEAL_SIZE)
     tail = file.read(SEAL_SIZE)
     return tail[len(_LABEL) :] if tail.startswith(_LABEL) else None
+
+
+def ends_as_written(file: BinaryIO, size: int) -> bool:
+    """Whether the end of an archive without a readable seal is whole."""
+    file.seek(max(0, size - _END_SIZE - _LONGEST_COMMENT))
+    tail = file.read()
+    at = tail.rfind(_END)
+    if at < 0 or len(tail) < at + _END_SIZE:
+        return False
+    (length,) = struct.unpack_from("<H", tail, at + _END_SIZE - 2)
+    # A comment of just this length was a seal, and `seal_of` did not find it.
+    return bool(at + _END_SIZE + length == len(tail) and length != SEAL_SIZE)
 
 
 def hash_before_seal(file: BinaryIO, size: int) -> bytes:
