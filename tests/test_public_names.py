@@ -41,6 +41,8 @@ def test_most_names_are_there():
 
 def test_names_are_the_same_objects_in_every_home():
     for name, homes in NAMES.items():
+        if name == "ModelSummary":
+            continue  # the callback and the table that it prints
         found = []
         for home in homes:
             try:
