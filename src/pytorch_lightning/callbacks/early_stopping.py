@@ -51,6 +51,7 @@ class EarlyStopping(Callback):
         0
     """
 
+    monitors_metrics = True
     mode_dict: Mapping[str, Callable[..., Any]] = {"min": torch.lt, "max": torch.gt}
     order_dict: Mapping[str, str] = {"min": "<", "max": ">"}
 

@@ -1,6 +1,6 @@
 """The base of every callback."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -21,6 +21,8 @@ class Callback:
         ...     def on_train_start(self, trainer, pl_module):
         ...         print("Training begins")
     """
+
+    monitors_metrics: ClassVar[bool] = False  # True: its `on_train_epoch_end` comes last
 
     @property
     def state_key(self) -> str:

@@ -1,4 +1,4 @@
-"""THE table of hooks: who has each one, and what may be logged in it; and their documented no-ops."""
+"""THE table of hooks: who has each one and what may be logged in it; their no-ops."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -30,7 +30,7 @@ def noop(function: _Function) -> _Function:
     A method without the mark counts as overridden, wherever it was set: on a class, a mixin or
     an instance.
     """
-    function.noop = True  # type: ignore[attr-defined] - functions take attributes
+    function.noop = True  # type: ignore[attr-defined]  # functions take attributes
     return function
 
 
@@ -227,9 +227,9 @@ class ModelHooks:
     ) -> None:
         """Called after a prediction batch."""
 
-    @noop
     def on_validation_model_zero_grad(self) -> None:
-        """Called after a training step, before validation; the place to free gradients."""
+        """Called after a training step, before validation; frees the gradients."""
+        self.zero_grad()  # type: ignore[attr-defined]  # of the nn.Module this is mixed into
 
     @noop
     def on_validation_model_eval(self) -> None:

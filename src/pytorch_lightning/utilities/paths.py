@@ -104,3 +104,10 @@ def get_filesystem(path: PathLike, **kwargs: Any) -> "AbstractFileSystem":
 
     filesystem, _ = fsspec.core.url_to_fs(os.fspath(path), **kwargs)
     return filesystem
+
+
+def modified_at(path: PathLike) -> float:
+    """When a file was last written, in seconds since the epoch."""
+    if is_remote(path):
+        return float(get_filesystem(path).modified(str(path)).timestamp())
+    return os.path.getmtime(local(path))

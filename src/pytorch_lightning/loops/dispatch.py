@@ -1,0 +1,153 @@
+"""The hooks of one run, bound once: only those that somebody overrides are ever called."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from pytorch_lightning.core.hooks import HOOKS, is_overridden_hook
+from pytorch_lightning.loops.recording import RunSession
+from pytorch_lightning.utilities.signatures import positional_capacity
+
+Listener = Callable[..., Any]
+
+# Arguments that came or went between releases: hook -> how many the module's version has, and
+# which value an older signature gets for the one more that it asks for.
+_LOADER_HOOKS = {
+    f"on_{stage}_batch_{moment}"
+    for stage in ("validation", "test", "predict")
+    for moment in ("start", "end")
+}
+
+
+def silent(*args: Any) -> None:
+    """Stand in for a hook that nobody overrides."""
+
+
+class Hooks:
+    """One attribute per hook of the table: a callable, `silent` when nobody listens.
+
+    A hook returns what the module's own method returned.
+    """
+
+    def __init__(self) -> None:
+        self.heard: frozenset[str] = frozenset()
+        self.save_callbacks: list[Listener] = []  # `on_save_checkpoint`; weights alone skip these
+        self.save_owners: list[Listener] = []
+
+    def __getattr__(self, name: str) -> Listener:
+        raise AttributeError(f"there is no hook {name!r}")
+
+    def bind(
+        self,
+        session: RunSession,
+        *,
+        trainer: Any,
+        module: Any,
+        datamodule: Any,
+        callbacks: Sequence[Any],
+        profile: Callable[[str, Listener], Listener] | None = None,
+    ) -> None:
+        """Find out who listens; called again whenever that may have changed."""
+        heard = set()
+        self._bind_saving(trainer, module, datamodule, callbacks)
+        for name, hook in HOOKS.items():
+            listeners: list[Listener] = []
+            own: Listener | None = None
+            late: list[Listener] = []
+            if hook.datamodule and datamodule is not None and is_overridden_hook(datamodule, name):
+                listeners.append(_adapted(name, getattr(datamodule, name), skip=0))
+            if hook.callback:
+                for callback in callbacks:
+                    if is_overridden_hook(callback, name):
+                        method = _adapted(name, getattr(callback, name), skip=2)
+                        monitors = getattr(callback, "monitors_metrics", False)
+                        last = name == "on_train_epoch_end" and monitors
+                        (late if last else listeners).append(partial(method, trainer, module))
+            if hook.module and is_overridden_hook(module, name):
+                own = _adapted(name, getattr(module, name), skip=0)
+            if profile is not None:
+                listeners, late = ([profile(name, f) for f in fs] for fs in (listeners, late))
+                own = profile(name, own) if own is not None else None
+            if listeners or late or own is not None:
+                heard.add(name)
+            self.__dict__[name] = _caller(session, name, listeners, own, late)
+        self.heard = frozenset(heard)
+
+    def _bind_saving(self, trainer: Any, module: Any, datamodule: Any, callbacks: Any) -> None:
+        name = "on_save_checkpoint"
+        self.save_callbacks = [
+            partial(getattr(callback, name), trainer, module)
+            for callback in callbacks
+            if is_overridden_hook(callback, name)
+        ]
+        self.save_owners = [
+            getattr(owner, name)
+            for owner in (module, datamodule)
+            if is_overridden_hook(owner, name)
+        ]
+
+
+def _caller(
+    session: RunSession,
+    name: str,
+    listeners: Sequence[Listener],
+    own: Listener | None,
+    late: Sequence[Listener],
+) -> Listener:
+    """One function for all listeners of a hook; the name is set for `self.log` and for notes."""
+    if not listeners and not late and own is None:
+        return silent
+    if own is None and not late:
+        before_own = tuple(listeners)
+
+        def call_all(*args: Any, **kwargs: Any) -> None:
+            before = session.hook
+            session.hook = name
+            for listener in before_own:
+                listener(*args, **kwargs)
+            session.hook = before
+
+        return call_all
+
+    def call_in_order(*args: Any, **kwargs: Any) -> Any:
+        before = session.hook
+        session.hook = name
+        for listener in listeners:
+            listener(*args, **kwargs)
+        result = own(*args, **kwargs) if own is not None else None
+        for listener in late:
+            listener(*args, **kwargs)
+        session.hook = before
+        return result
+
+    return call_in_order
+
+
+def _adapted(name: str, method: Listener, *, skip: int) -> Listener:
+    """A listener that takes today's arguments, whatever release its signature is of.
+
+    Args:
+        skip: Leading arguments that are not the hook's own: trainer and module.
+    """
+    if name in _LOADER_HOOKS:
+        wanted = positional_capacity(method)
+        today = (3 if name.endswith("start") else 4) + skip
+        if wanted.maximum < today:
+            return lambda *args: method(*args[: int(wanted.maximum)])
+    if name == "on_before_optimizer_step":
+        wanted = positional_capacity(method)
+        if wanted.maximum is not math.inf and wanted.maximum >= skip + 2:
+            return method
+        return lambda *args: method(*args[: skip + 1])
+    if name == "on_predict_epoch_end":
+        wanted = positional_capacity(method)
+        if wanted.required <= skip:
+            return lambda *args: method(*args[:skip])
+    if name in ("setup", "teardown"):
+        return _stage_by_keyword(method, skip)
+    return method
+
+
+def _stage_by_keyword(method: Listener, skip: int) -> Listener:
+    return lambda *args: method(*args[:skip], stage=args[skip])

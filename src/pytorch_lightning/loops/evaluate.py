@@ -1,0 +1,234 @@
+"""Validation and test, top to bottom.
+
+evaluate:  on_*_model_eval, on_*_start, on_*_epoch_start,
+           for each loader, each batch: transfer, on_*_batch_start, *_step, on_*_batch_end
+           on_*_epoch_end, on_*_end, train flags as before, epoch metrics to loggers
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from pytorch_lightning.loops.metric_objects import put_aside
+from pytorch_lightning.loops.publish import Board
+from pytorch_lightning.loops.results import Results
+from pytorch_lightning.loops.run import Run
+from pytorch_lightning.loops.signature import bind_evaluation_step
+from pytorch_lightning.loops.sources import EvalData
+from pytorch_lightning.loops.state import Mark, State
+from pytorch_lightning.utilities.data import extract_batch_size
+from pytorch_lightning.utilities.seed import isolate_rng
+
+
+class Evaluation:
+    """One evaluation stage of a run: its data, its results, and the names of its hooks.
+
+    Args:
+        stage: 'validation' or 'test'.
+        load: Asks for the loaders.
+        no_gradients: Makes the context in which it runs.
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        *,
+        load: Callable[[], EvalData],
+        no_gradients: Callable[[], AbstractContextManager[Any]] = torch.no_grad,
+        reload_every: int = 0,
+    ) -> None:
+        self.stage = stage
+        self.load = load
+        self.no_gradients = no_gradients
+        self.reload_every = reload_every
+        self.last_reload = 0
+        self.results = Results(training=False)
+        self.data: EvalData | None = None
+        self.modes: dict[nn.Module, bool] | None = None  # train flags to restore, while it runs
+        self.positions: list[Any] | None = None  # of the loaders, to seek after a resume
+        self.outputs: list[list[Any]] = []
+        self.step: Callable[[Any, int, int], Any] | None = None
+
+    def open(self, epoch: int) -> EvalData:
+        """Ask for the loaders, the first time and when a reload is due."""
+        due = self.reload_every and epoch - self.last_reload >= self.reload_every
+        if self.data is None or due:
+            if self.data is not None:
+                self.data.close()
+            self.data = self.load()
+            self.last_reload = epoch
+            self.step = None
+        return self.data
+
+    def collected(self) -> list[Any]:
+        """What 1.x gives to `*_epoch_end`: a list, or one list per loader."""
+        return self.outputs[0] if len(self.outputs) == 1 else self.outputs
+
+
+def evaluate(run: Run, stage: str) -> None:
+    """Run the validation or test loop once, or what is left of it after a resume."""
+    this, state, hooks = run.evaluation[stage], run.state, run.hooks
+    data = this.open(state.epoch)
+    if this.step is None:
+        this.step = bind_evaluation_step(run, f"{stage}_step", len(data.sources))
+    with _entered(run, this), _modes(run, this), this.no_gradients():
+        if state.at is not Mark.IN_VALIDATION:
+            state.val_loader = state.val_batch = 0
+            state.at = Mark.IN_VALIDATION
+            getattr(hooks, f"on_{stage}_start")()
+            getattr(run.strategy, f"on_{stage}_start")()
+            hooks.on_epoch_start()
+            getattr(hooks, f"on_{stage}_epoch_start")()
+        _all_loaders(run, this, data)
+        _all_ends(run, this, len(data.sources))
+    if not state.sanity_checking:
+        run.publish.close_epoch(this.results, x=_x(run))
+    this.results.reset()
+
+
+def _all_loaders(run: Run, this: Evaluation, data: EvalData) -> None:
+    """The loaders one after the other, from where the state says."""
+    state, session = run.state, run.session
+    count = len(data.sources)
+    while len(state.val_seen) < count:
+        state.val_seen.append(0)
+    collects = f"{this.stage}_epoch_end" in run.hooks.heard
+    if not this.outputs or state.val_batch == 0 == state.val_loader:
+        this.outputs = [[] for _ in range(count)]
+    while state.val_loader < count:
+        loader = state.val_loader
+        source = data.sources[loader]
+        position = this.positions[loader] if this.positions is not None else None
+        if position is not None and state.val_batch:
+            source.seek(position)
+        else:
+            source.begin(state.epoch)
+        if run.train is not None and (restore := run.train.restore_rng) is not None:
+            run.train.restore_rng = None
+            restore()
+        this.positions = None
+        session.loader = loader if count > 1 else None
+        _batches(run, this, source, collect=this.outputs[loader] if collects else None)
+        session.loader = None
+        if count > 1:
+            this.results.close_loader(loader)
+        state.val_seen[loader] += state.val_batch
+        state.val_loader, state.val_batch = loader + 1, 0
+
+
+def _batches(run: Run, this: Evaluation, source: Any, *, collect: list[Any] | None) -> None:
+    """The batches of one loader; where the time of an evaluation goes."""
+    state, session, transfer, results = run.state, run.session, run.transfer, this.results
+    loader, step = state.val_loader, this.step
+    assert step is not None
+    batch_start = getattr(run.hooks, f"on_{this.stage}_batch_start")
+    batch_end = getattr(run.hooks, f"on_{this.stage}_batch_end")
+    session.count_samples, before = counter(source), session.count_samples
+    for batch in source:
+        batch_idx = state.val_batch
+        batch = transfer(batch, loader)
+        session.new_batch(batch)
+        batch_start(batch, batch_idx, loader)
+        output = step(batch, batch_idx, loader)
+        state.val_batch = batch_idx + 1  # a checkpoint from here on goes on with the next one
+        batch_end(output, batch, batch_idx, loader)
+        if results.has_steps and not state.sanity_checking:
+            run.publish.evaluation_step(results, x=state.val_seen[loader] + batch_idx)
+        if collect is not None:
+            collect.append(output)
+    session.new_batch(None)
+    session.count_samples = before
+
+
+def _all_ends(run: Run, this: Evaluation, count: int) -> None:
+    """The hooks at the end; the state moves on before each, so that none is called twice."""
+    state, hooks, stage = run.state, run.hooks, this.stage
+    if state.val_loader == count:
+        state.val_loader = count + 1
+        getattr(hooks, f"{stage}_epoch_end")(this.collected())
+        getattr(hooks, f"on_{stage}_epoch_end")()
+        hooks.on_epoch_end()
+    this.outputs = []
+    run.publish.finalize(this.results)
+    if state.val_loader == count + 1:
+        state.val_loader = count + 2
+        getattr(hooks, f"on_{stage}_end")()
+        getattr(run.strategy, f"on_{stage}_end")()
+
+
+def counter(source: Any) -> Callable[[Any], float]:
+    """How many samples a batch holds: what the loader collated, else a guess from the tensors."""
+
+    def count(batch: Any) -> float:
+        known = source.num_samples
+        return known if known is not None else extract_batch_size(batch)
+
+    return count
+
+
+def _x(run: Run) -> int:
+    """Validation inside fit has the x of the batch it follows, else that of the last one."""
+    return run.state.stepped if run.train is not None else run.publish.last_x()
+
+
+@contextmanager
+def _entered(run: Run, this: Evaluation) -> Iterator[None]:
+    """Logged values go to this stage; metric objects of the module serve it alone."""
+    before = run.session.enter(this.results)
+    run.publish.open.append(this.results)
+    try:
+        if run.train is not None:
+            with put_aside(run.module):
+                yield
+        else:
+            yield
+    finally:
+        run.publish.open.remove(this.results)
+        run.session.enter(before)
+
+
+@contextmanager
+def _modes(run: Run, this: Evaluation) -> Iterator[None]:
+    """Eval mode for the while, then each module as it was; or what the module's hooks say."""
+    hooks, module = run.hooks, run.module
+    this.modes = {child: child.training for child in module.modules()}
+    if f"on_{this.stage}_model_eval" in hooks.heard:
+        getattr(hooks, f"on_{this.stage}_model_eval")()
+    else:
+        module.eval()
+    yield
+    for child, training in this.modes.items():
+        child.training = training
+    this.modes = None
+    if f"on_{this.stage}_model_train" in hooks.heard:
+        getattr(hooks, f"on_{this.stage}_model_train")()
+
+
+def sanity_check(run: Run) -> None:
+    """A few validation batches before training: no trace in results, logs or random state."""
+    this = run.evaluation.get("validation")
+    counts = run.limits.sanity_batches
+    if this is None or not counts or run.state.at is not Mark.EPOCH_START or run.train is None:
+        return
+    state, publish = run.state, run.publish
+    saved, board = State(), publish.board
+    saved.load_state_dict(state.state_dict())
+    state.sanity_checking = True
+    publish.board = Board()
+    with isolate_rng():
+        run.hooks.on_sanity_check_start()
+        data = this.open(state.epoch)
+        lengths = list(data.lengths)
+        data.limit_to([min(counts, length) for length in lengths])
+        if any(min(counts, length) for length in lengths):
+            evaluate(run, "validation")
+        data.limit_to(lengths)
+        run.hooks.on_sanity_check_end()
+    state.load_state_dict(saved.state_dict())
+    state.sanity_checking = False
+    state.requests.clear()
+    publish.board = board
+    this.results.slots.clear()

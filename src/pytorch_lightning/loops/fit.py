@@ -1,0 +1,129 @@
+"""THE training loop, top to bottom.
+
+    fit:          sanity check, on_train_start, epochs, on_train_end
+    train_epoch:  on_train_epoch_start, batches, on_train_epoch_end, plateau schedulers, save
+    train_batch:  transfer, on_train_batch_start,
+                  optimizer_step(training_step, zero_grad, backward, clip), schedulers,
+                  on_train_batch_end, logs
+    after_batch:  validation if due, plateau schedulers, save
+
+Where `state.at` is read, a resumed run enters the loop at the point where it was saved.
+"""
+
+from typing import Any
+
+from pytorch_lightning.loops import limits
+from pytorch_lightning.loops.evaluate import evaluate, sanity_check
+from pytorch_lightning.loops.marks import serve_requests
+from pytorch_lightning.loops.run import Run
+from pytorch_lightning.loops.schedulers import step_schedulers
+from pytorch_lightning.loops.state import Mark
+from pytorch_lightning.utilities.seed import capture_rng
+
+
+def fit(run: Run) -> None:
+    """Train until a limit is reached or somebody asks to stop."""
+    sanity_check(run)
+    data = run.train
+    assert data is not None
+    data.open()
+    if "validation" in run.evaluation:
+        run.evaluation["validation"].open(run.state.epoch)
+    if limits.finished(run.limits, run.state):
+        return
+    run.hooks.on_train_start()
+    run.strategy.on_train_start()
+    while not limits.finished(run.limits, run.state):
+        train_epoch(run)
+    run.hooks.on_train_end()
+    run.strategy.on_train_end()
+    serve_requests(run)
+
+
+def train_epoch(run: Run) -> None:
+    """One pass over the training data, or what is left of it after a resume."""
+    state, hooks, data = run.state, run.hooks, run.train
+    assert data is not None
+    data.begin_epoch()
+    if state.at is Mark.EPOCH_START:
+        state.at = Mark.BATCH
+        hooks.on_epoch_start()
+        hooks.on_train_epoch_start()
+    if state.at is Mark.AFTER_STEP:
+        step_schedulers(run, plateau=False)
+        state.at = Mark.AFTER_BATCH
+    if state.at in (Mark.AFTER_BATCH, Mark.IN_VALIDATION, Mark.AFTER_VALIDATION):
+        after_batch(run)
+    if state.at is Mark.BATCH:
+        train_batches(run)
+        state.at = Mark.CLOSING
+        hooks.training_epoch_end(data.outputs)
+        hooks.on_train_epoch_end()
+        hooks.on_epoch_end()
+    if state.at is Mark.CLOSING:
+        step_schedulers(run, plateau=True, epoch=True)
+        run.publish.close_train_epoch()
+        state.at = Mark.EPOCH_END
+        serve_requests(run)
+    state.next_epoch()
+
+
+def train_batches(run: Run) -> None:
+    """All batches of an epoch, or as many as the limits leave."""
+    state, data = run.state, run.train
+    assert data is not None
+    while data.has_more() and not (state.epoch_is_cut or limits.finished(run.limits, state)):
+        if run.rewinds:
+            run.rng_before_batch = capture_rng()
+        batch = data.next_batch()
+        if batch is data.END:
+            break
+        train_batch(run, batch)
+        if not state.epoch_is_cut:
+            after_batch(run)
+    if any(state.held):  # a stop, a cut or a loader that was shorter than it said
+        run.finish_window()
+
+
+def train_batch(run: Run, batch: Any) -> None:
+    """Forward, backward and, when it is time, an optimizer step."""
+    state, hooks, session = run.state, run.hooks, run.session
+    run.in_batch = True
+    batch = run.transfer(batch, 0)
+    session.new_batch(batch)
+    hooks.on_batch_start(batch, state.batch)
+    if hooks.on_train_batch_start(batch, state.batch) == -1:
+        run.in_batch = False
+        state.epoch_is_cut = True
+        step_schedulers(run, plateau=False, epoch=True)  # as documented: they step on a cut too
+        return
+    output = run.optimize(batch, state.batch)
+    run.in_batch = False
+    state.next_batch()
+    state.at = Mark.AFTER_STEP
+    step_schedulers(run, plateau=False)
+    state.at = Mark.AFTER_BATCH
+    hooks.on_train_batch_end(output, batch, state.batch - 1)
+    hooks.on_batch_end()
+    run.publish.train_step()
+    session.new_batch(None)
+
+
+def after_batch(run: Run) -> None:
+    """What follows a batch: validation, plateau schedulers, and a point to resume from."""
+    state, data = run.state, run.train
+    assert data is not None
+    if state.at is Mark.IN_VALIDATION:
+        evaluate(run, "validation")
+    elif state.at is Mark.AFTER_BATCH:
+        if limits.validation_due(run.limits, state, is_last=data.is_last):
+            if state.window_closed:
+                run.hooks.on_validation_model_zero_grad()
+            evaluate(run, "validation")
+    state.at = Mark.AFTER_VALIDATION
+    step_schedulers(run, plateau=True)
+    if state.window_closed:
+        state.stepped += 1
+    state.at = Mark.BATCH
+    if state.requests:
+        serve_requests(run)

@@ -1,0 +1,332 @@
+"""One batch to an optimizer step: the closure, automatic and manual."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pytorch_lightning.core.module import LightningModule
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.loops.limits import window_closes
+from pytorch_lightning.loops.run import Run
+from pytorch_lightning.loops.signature import (
+    bind_backward,
+    bind_clipping,
+    bind_optimizer_step,
+    bind_training_step,
+    bind_zero_grad,
+)
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.plain_mark import is_plain
+from pytorch_lightning.utilities.rank_zero import warnings_given
+
+
+class NoOptimizer:
+    """Stands in when `configure_optimizers` returns None: the closure runs, nothing steps."""
+
+    def __init__(self) -> None:
+        self.param_groups: list[dict[str, Any]] = []
+        self.defaults: dict[str, Any] = {}
+        self.state: dict[Any, Any] = {}
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Run the closure."""
+        return closure() if closure is not None else None
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Nothing to clear."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing to save."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing to load."""
+
+
+class Step:
+    """The closure of one optimizer: training_step, zero_grad, backward, clip.
+
+    It may be called several times for one step (LBFGS). What the hooks see is the loss divided by
+    the number of accumulated batches; a window that holds fewer is corrected at its end.
+    """
+
+    def __init__(self, run: Run, index: int, optimizer: LightningOptimizer) -> None:
+        assert run.train is not None
+        self.run = run
+        self.data = run.train
+        self.index = index
+        self.optimizer = optimizer
+        self.raw = optimizer.optimizer
+        self.training_step = bind_training_step(run, index)
+        self.zero_grad = bind_zero_grad(run, index, self.raw)
+        self.backward = bind_backward(run, index, self.raw)
+        self.clip = bind_clipping(run, index, self.raw)
+        self.optimizer_step = bind_optimizer_step(run, index, optimizer)
+        precision = run.strategy.precision_plugin
+        self.unscale = (
+            None if is_plain(precision, "unscale_gradients") else precision.unscale_gradients
+        )
+        self.batch: Any = None
+        self.batch_idx = 0
+        self.output: Any = None
+        self.opens = self.closes = self.called = False
+        self.held_before = 0
+        self.unchecked = True
+
+    def __call__(self) -> Tensor | None:
+        """Compute the gradients of one batch."""
+        self.called = True
+        loss = self._loss(self.training_step(self.batch, self.batch_idx))
+        if self.opens:
+            self.zero_grad(self.batch_idx)
+        if loss is not None:
+            hooks = self.run.hooks
+            hooks.on_before_backward(loss)
+            self.backward(loss)
+            hooks.on_after_backward()
+            self.run.state.held[self.index] = self.held_before + 1
+        if self.closes:
+            self.before_step()
+        return loss
+
+    def run_batch(self, batch: Any, batch_idx: int) -> Any:
+        """Run the closure, inside an optimizer step if the accumulation window ends here."""
+        run, state = self.run, self.run.state
+        closes = window_closes(run.limits, state, is_last=self.data.is_last)
+        state.window_closed = closes
+        self.batch, self.batch_idx, self.closes = batch, batch_idx, closes
+        self.opens = batch_idx % run.limits.accumulate == 0
+        self.held_before = 0 if self.opens else state.held[self.index]
+        self.called = False
+        if closes:
+            self.step(self)
+        else:
+            with run.strategy.block_backward_sync():
+                self()
+        if not self.called:
+            raise MisconfigurationException(
+                f"`{type(run.module).__name__}.optimizer_step` did not call the closure; write "
+                "`optimizer.step(closure=optimizer_closure)`."
+            )
+        output, self.output, self.batch = self.output, None, None
+        return output
+
+    def step(self, closure: Callable[[], Any]) -> None:
+        """Step the optimizer, and say whether it really moved."""
+        state = self.run.state
+        self.optimizer_step(closure)
+        state.step += 1
+        skipped = getattr(self.run.strategy.precision_plugin, "step_skipped", False)
+        self.run.advanced[self.index] = bool(state.held[self.index]) and not skipped
+        state.held[self.index] = 0
+
+    def finish(self) -> None:
+        """Step with the batches that a window holds which nobody expected to end."""
+        if self.run.state.held[self.index]:
+            self.step(self.before_step)
+
+    def before_step(self) -> None:
+        """Bring the gradients to their true size, show them, clip them."""
+        if self.unscale is not None:
+            self.unscale(self.raw)
+        held, planned = self.run.state.held[self.index], self.run.limits.accumulate
+        if held and held != planned:
+            self._scale_gradients(planned / held)
+        self.run.hooks.on_before_optimizer_step(self.raw, self.index)
+        self.clip()
+
+    def _scale_gradients(self, factor: float) -> None:
+        gradients = [
+            parameter.grad
+            for group in self.raw.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None
+        ]
+        if gradients:
+            torch._foreach_mul_(gradients, factor)
+
+    def _loss(self, output: Any) -> Tensor | None:
+        """The loss for backward; what `on_train_batch_end` will see is kept."""
+        if isinstance(output, Tensor):
+            loss, extra = output, None
+        elif output is None:
+            _say_skipped()
+            self.output = None
+            return None
+        else:
+            loss, extra = _unpack(output)
+            if loss is None:
+                _say_skipped()
+                self.output = extra
+                return None
+        if self.unchecked:
+            _check_loss(loss, self.run.module)
+            self.unchecked = False
+        divisor = self.run.limits.accumulate
+        if divisor != 1:
+            loss = loss / divisor
+        self.output = {"loss": loss.detach()}
+        if extra:
+            self.output.update(extra)
+        return loss
+
+
+def _say_skipped() -> None:
+    warnings_given.warn(
+        "`training_step` returned None: the batch is skipped. If this was unintended, return the "
+        "loss."
+    )
+
+
+def _unpack(output: Any) -> tuple[Tensor | None, dict[str, Any]]:
+    if not isinstance(output, Mapping):
+        raise MisconfigurationException(
+            f"`training_step` returned a {type(output).__name__}; return the loss (a tensor), a "
+            "dictionary with the key 'loss', or None to skip the batch."
+        )
+    if "loss" not in output:
+        raise MisconfigurationException(
+            "`training_step` returned a dictionary without the key 'loss'; its keys are "
+            f"{list(output)}."
+        )
+    extra = {key: value for key, value in output.items() if key != "loss"}
+    loss = output["loss"]
+    if loss is not None and not isinstance(loss, Tensor):
+        raise MisconfigurationException(
+            f"`training_step` returned {loss!r} as 'loss'; it must be a tensor that was computed "
+            "from the parameters."
+        )
+    return loss, extra
+
+
+def _check_loss(loss: Tensor, module: LightningModule) -> None:
+    if loss.numel() != 1:
+        raise MisconfigurationException(
+            f"`training_step` returned a loss of shape {tuple(loss.shape)}; it must be one number, "
+            "e.g. `loss.mean()`."
+        )
+    own_backward = not is_plain(module, "backward")
+    if not loss.requires_grad and not own_backward:
+        raise MisconfigurationException(
+            "`training_step` returned a loss without a graph (`loss.requires_grad` is False): "
+            "compute it from parameters that are trained, without `.detach()`, `.item()` or "
+            "`torch.no_grad()`; or return None to skip the batch."
+        )
+
+
+# --- the three ways, bound when the run is built ------------------------------------------------
+
+
+def bind_optimization(run: Run) -> None:
+    """Choose how a batch is optimized: by one optimizer, by several in turn, or by the user."""
+    state = run.state
+    run.advanced = [False] * max(len(run.raw_optimizers), 1)
+    if not run.module.automatic_optimization:
+        _bind_manual(run)
+        return
+    if len(state.held) != max(len(run.optimizers), 1):
+        state.held = [0] * max(len(run.optimizers), 1)
+    wrapped = run.optimizers or [LightningOptimizer(NoOptimizer())]  # type: ignore[arg-type]  # acts
+    for optimizer in wrapped:
+        optimizer.attach(_engine(run), _toggler(run, optimizer))
+    steps = [Step(run, index, optimizer) for index, optimizer in enumerate(wrapped)]
+    run.optimize = steps[0].run_batch if len(steps) == 1 else _several(run, steps)
+
+    def finish_window() -> None:
+        for step in steps:
+            step.finish()
+
+    run.finish_window = finish_window
+
+
+def _several(run: Run, steps: list[Step]) -> Callable[[Any, int], Any]:
+    """Each optimizer in turn, or the one whose turn it is by `frequency`."""
+    session = run.session
+    turns = [index for index, count in enumerate(run.frequencies) for _ in range(count)]
+
+    def optimize(batch: Any, batch_idx: int) -> Any:
+        run.advanced[:] = [False] * len(steps)
+        active = [steps[turns[batch_idx % len(turns)]]] if turns else steps
+        outputs = []
+        for step in active:
+            session.toggle(step.raw)
+            outputs.append(step.run_batch(batch, batch_idx))
+            session.untoggle()
+        return outputs[0] if turns else outputs
+
+    return optimize
+
+
+def _engine(run: Run) -> Callable[[LightningOptimizer, Callable[[], Any], dict[str, Any]], Any]:
+    """`LightningOptimizer.step` in automatic optimization: through strategy and precision."""
+
+    strategy, module = run.strategy, run.module
+    direct = is_plain(strategy, "optimizer_step") and is_plain(
+        strategy.precision_plugin, "optimizer_step"
+    )
+
+    def step(optimizer: LightningOptimizer, closure: Callable[[], Any], options: Any) -> Any:
+        if direct:
+            return optimizer.optimizer.step(closure, **options)
+        return strategy.optimizer_step(optimizer.optimizer, closure, model=module, **options)
+
+    return step
+
+
+def _toggler(run: Run, optimizer: LightningOptimizer) -> Callable[[Any], None]:
+    return lambda raw: run.session.toggle(raw) if raw is not None else run.session.untoggle()
+
+
+def _bind_manual(run: Run) -> None:
+    """The user calls `backward` and `step`; both still go through precision and hooks."""
+    state, session = run.state, run.session
+    training_step = bind_training_step(run, None)
+    if len(state.held) != len(run.optimizers):
+        state.held = [0] * len(run.optimizers)
+
+    def backward(loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        run.hooks.on_before_backward(loss)
+        before = session.hook
+        session.hook = "backward"
+        run.strategy.backward(loss, None, *args, **kwargs)
+        session.hook = before
+        run.hooks.on_after_backward()
+        state.held[:] = [count + 1 for count in state.held]
+
+    def engine(optimizer: LightningOptimizer, closure: Callable[[], Any], options: Any) -> Any:
+        index = next(i for i, o in enumerate(run.raw_optimizers) if o is optimizer.optimizer)
+
+        def compute() -> Any:
+            result = closure()
+            run.strategy.precision_plugin.unscale_gradients(optimizer.optimizer)
+            run.hooks.on_before_optimizer_step(optimizer.optimizer, index)
+            return result
+
+        result = run.strategy.optimizer_step(
+            optimizer.optimizer, compute, model=run.module, **options
+        )
+        state.step += 1
+        state.held[index] = 0
+        return result
+
+    for optimizer in run.optimizers:
+        optimizer.attach(engine, _toggler(run, optimizer))
+    session.on_manual_backward = backward
+
+    def optimize(batch: Any, batch_idx: int) -> Any:
+        state.window_closed = True
+        output = training_step(batch, batch_idx)
+        if isinstance(output, Tensor):
+            return {"loss": output.detach()}
+        if output is None:
+            return {}
+        if not isinstance(output, Mapping):
+            raise MisconfigurationException(
+                f"`training_step` returned a {type(output).__name__}; with manual optimization "
+                "return a tensor, a dictionary or None."
+            )
+        return {k: v.detach() if isinstance(v, Tensor) else v for k, v in output.items()}
+
+    run.optimize = optimize

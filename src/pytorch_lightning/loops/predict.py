@@ -1,0 +1,113 @@
+"""Prediction, top to bottom.
+
+predict:  on_predict_model_eval, on_predict_start, on_predict_epoch_start,
+          for each loader, each batch: transfer, on_predict_batch_start, predict_step,
+          on_predict_batch_end
+          on_predict_epoch_end, on_predict_end
+"""
+
+import copy
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch.utils.data import BatchSampler, DataLoader
+
+from pytorch_lightning.loops.run import Run
+from pytorch_lightning.loops.signature import bind_evaluation_step
+from pytorch_lightning.loops.sources import EvalData
+from pytorch_lightning.utilities.tree import detach
+
+
+class Prediction:
+    """The prediction stage of a run, and what it found.
+
+    Attributes:
+        outputs: Per loader, what `predict_step` returned, on the CPU.
+        indices: Per loader, the sample indices of each batch, where the loader knows them.
+        current: The sample indices of the running batch.
+    """
+
+    def __init__(
+        self,
+        *,
+        load: Callable[[], EvalData],
+        no_gradients: Callable[[], AbstractContextManager[Any]] = torch.inference_mode,
+        keep: bool = True,
+    ) -> None:
+        self.load = load
+        self.no_gradients = no_gradients
+        self.keep = keep
+        self.data: EvalData | None = None
+        self.outputs: list[list[Any]] = []
+        self.indices: list[list[Any]] = []
+        self.current: list[Any] | None = None
+
+    def found(self) -> list[Any] | None:
+        """A list of batches; one such list per loader when there are several."""
+        if not self.keep:
+            return None
+        return self.outputs[0] if len(self.outputs) == 1 else self.outputs
+
+
+def predict(run: Run) -> None:
+    """Run the prediction loop once."""
+    this, hooks = run.prediction, run.hooks
+    assert this is not None
+    data = this.data = this.load()
+    step = bind_evaluation_step(run, "predict_step", len(data.sources))
+    this.outputs = [[] for _ in data.sources]
+    this.indices = [[] for _ in data.sources]
+    modes = {child: child.training for child in run.module.modules()}
+    if "on_predict_model_eval" in hooks.heard:
+        hooks.on_predict_model_eval()
+    else:
+        run.module.eval()
+    with this.no_gradients():
+        hooks.on_predict_start()
+        run.strategy.on_predict_start()
+        hooks.on_predict_epoch_start()
+        for loader, source in enumerate(data.sources):
+            source.begin(run.state.epoch)
+            _batches(run, this, step, loader)
+        hooks.on_predict_epoch_end(this.outputs)
+        hooks.on_predict_end()
+        run.strategy.on_predict_end()
+    for child, training in modes.items():
+        child.training = training
+
+
+def _batches(run: Run, this: Prediction, step: Callable[[Any, int, int], Any], loader: int) -> None:
+    """The batches of one loader."""
+    assert this.data is not None
+    source, session, transfer = this.data.sources[loader], run.session, run.transfer
+    outputs, indices = this.outputs[loader], this.indices[loader]
+    batch_start, batch_end = run.hooks.on_predict_batch_start, run.hooks.on_predict_batch_end
+    wants_indices = bool(run.hooks.heard & {"on_predict_batch_end", "on_predict_epoch_end"})
+    for batch_idx, batch in enumerate(source):
+        if wants_indices:
+            this.current = source.sample_ids
+        batch = transfer(batch, loader)
+        session.new_batch(batch)
+        batch_start(batch, batch_idx, loader)
+        output = step(batch, batch_idx, loader)
+        batch_end(output, batch, batch_idx, loader)
+        if this.keep:
+            outputs.append(detach(output, to_cpu=True))
+        if wants_indices:
+            indices.append(this.current)
+    session.new_batch(None)
+
+
+def keep_last_batch(loader: Any) -> Any:
+    """A loader that predicts every sample: as given, but that `drop_last` is off."""
+    if not isinstance(loader, DataLoader) or type(loader.batch_sampler) is not BatchSampler:
+        return loader
+    batches = loader.batch_sampler
+    if not batches.drop_last:
+        return loader
+    complete = copy.copy(loader)
+    complete.__dict__["batch_sampler"] = BatchSampler(batches.sampler, batches.batch_size, False)
+    complete.__dict__["drop_last"] = False
+    return complete

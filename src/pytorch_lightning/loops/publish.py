@@ -1,0 +1,161 @@
+"""Results handed to loggers, callbacks and the progress bar when they are due."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pytorch_lightning.loops import results as r
+from pytorch_lightning.loops.limits import Limits
+from pytorch_lightning.loops.results import Results, Slot
+from pytorch_lightning.loops.state import State
+
+
+class Board:
+    """What was published last, by name; kept after a run until the next one starts."""
+
+    def __init__(self) -> None:
+        self.callback: dict[str, Tensor] = {}
+        self.logged: dict[str, Tensor] = {}
+        self.bar: dict[str, Tensor] = {}
+
+
+class Publisher:
+    """Reads the results of the stages of a run; the host waits only when somebody is due to read.
+
+    Attributes:
+        train: Results of training; those of evaluation are handed over by their loops.
+        forced: Publish every step, whatever `log_every_n_steps` says.
+    """
+
+    def __init__(self, state: State, limits: Limits, loggers: Callable[[], Sequence[Any]]) -> None:
+        self.state = state
+        self.limits = limits
+        self.loggers = loggers
+        self.board = Board()
+        self.train = Results(training=True)
+        self.open: list[Results] = [self.train]
+        self.forced = False
+        self.results: dict[str, Tensor] = {}  # of the evaluation that ended last, for its table
+
+    # --- reading, at any time ---------------------------------------------------------------------
+
+    def callback_metrics(self) -> dict[str, Tensor]:
+        """Everything that was logged, with the value so far."""
+        self._fold()
+        return self.board.callback
+
+    def logged_metrics(self) -> dict[str, Tensor]:
+        """What was, or would be, sent to loggers."""
+        self._fold()
+        return self.board.logged
+
+    def bar_metrics(self) -> dict[str, float]:
+        """What the progress bar shows, as numbers."""
+        self._fold()
+        return to_numbers(self.board.bar)
+
+    def _fold(self) -> None:
+        for results in self.open:
+            for slot in results.slots.values():
+                if slot.dirty:
+                    slot.dirty = False
+                    self._show(slot, training=results.training)
+
+    def _show(self, slot: Slot, *, training: bool) -> None:
+        """Put the value so far of one slot on the board."""
+        board, step_name = self.board, slot.step_name
+        in_bar, forked = slot.flags[r.PROG_BAR], slot.on_step and slot.on_epoch
+        if slot.on_step and (training or not slot.on_epoch) and slot.last is not None:
+            value = slot.step_value()
+            board.callback[slot.plain_name] = value
+            if forked:
+                board.callback[step_name] = value
+        if slot.on_step and in_bar and slot.last is not None:
+            board.bar[step_name] = slot.step_value()
+        if slot.on_epoch and (value := slot.epoch_value()) is not None:
+            board.callback[slot.epoch_name] = value
+            if forked and not training:
+                board.callback[slot.plain_name] = value
+
+    # --- steps ------------------------------------------------------------------------------------
+
+    def train_step(self) -> None:
+        """Send the values of a training step, where an accumulation window ended and it is due."""
+        state, every = self.state, self.limits.log_every_n_steps
+        if not state.window_closed or not every:
+            return
+        if (state.stepped + 1) % every == 0 or self.forced or state.stop:
+            self._send_steps(self.train, x=state.stepped, epoch=state.epoch)
+
+    def evaluation_step(self, results: Results, x: int) -> None:
+        """Send the values of an evaluation step; they have an axis of their own."""
+        self._send_steps(results, x=x, epoch=None)
+
+    def _send_steps(self, results: Results, *, x: int, epoch: int | None) -> None:
+        values = {}
+        for slot in results.step_slots():
+            slot.stepped = False
+            if slot.flags[r.LOGGER] and slot.last is not None:
+                values[slot.step_name] = slot.step_value()
+        if values:
+            self.send(values, x=x, epoch=epoch)
+
+    # --- epochs -----------------------------------------------------------------------------------
+
+    def close_train_epoch(self) -> None:
+        """Send what the epoch came to, and begin anew."""
+        self.close_epoch(self.train, x=self.last_x())
+
+    def last_x(self) -> int:
+        """The x of the batch that stepped last."""
+        return max(self.state.stepped - 1, 0)
+
+    def close_epoch(self, results: Results, *, x: int) -> None:
+        """Send the epoch values of a stage, and begin anew."""
+        self.finalize(results)
+        values = {}
+        for slot in results.slots.values():
+            if slot.on_epoch and slot.flags[r.LOGGER] and (v := slot.epoch_value()) is not None:
+                values[slot.epoch_name] = v
+        self.results = values
+        if values:
+            self.send(values, x=x, epoch=self.state.epoch)
+        results.reset()
+
+    def finalize(self, results: Results) -> None:
+        """Bring the values of a whole epoch to callbacks and bar."""
+        self._fold()
+        results.close()
+        for slot in results.slots.values():
+            if not slot.on_epoch or (value := slot.epoch_value()) is None:
+                continue
+            slot.dirty = False
+            self.board.callback[slot.plain_name] = self.board.callback[slot.epoch_name] = value
+            if slot.flags[r.PROG_BAR]:
+                self.board.bar[slot.epoch_name] = value
+
+    def send(self, values: dict[str, Tensor], *, x: int, epoch: int | None) -> None:
+        """Write to every logger; a value called `step` replaces the x."""
+        self.board.logged.update(values)
+        loggers = self.loggers()
+        if not loggers:
+            return
+        numbers = to_numbers(values)
+        if epoch is not None:
+            numbers.setdefault("epoch", epoch)
+        x = int(numbers.pop("step", x))
+        for logger in loggers:
+            logger.log_metrics(metrics=dict(numbers), step=x)
+            logger.save()
+
+
+def to_numbers(values: dict[str, Tensor]) -> dict[str, float]:
+    """Bring tensors of one element to the host, all in one copy."""
+    if not values:
+        return {}
+    tensors = [value.detach().reshape(()) for value in values.values()]
+    alike = len({(t.dtype, t.device) for t in tensors}) == 1
+    stacked = torch.stack(tensors if alike else [t.to("cpu", torch.float64) for t in tensors])
+    return dict(zip(values, stacked.tolist(), strict=True))

@@ -1,0 +1,58 @@
+"""The parts of one run, side by side; no behaviour."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pytorch_lightning.core.module import LightningModule
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.loops.dispatch import Hooks
+from pytorch_lightning.loops.limits import Limits
+from pytorch_lightning.loops.publish import Publisher
+from pytorch_lightning.loops.recording import RunSession
+from pytorch_lightning.loops.state import State
+from pytorch_lightning.strategies.strategy import Strategy
+from pytorch_lightning.utilities.types import LRSchedulerConfig
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loops.evaluate import Evaluation
+    from pytorch_lightning.loops.predict import Prediction
+    from pytorch_lightning.loops.sources import TrainData
+
+Batch = Any
+Output = Any
+
+
+@dataclass
+class Run:
+    """Everything that one call of fit, validate, test or predict works with.
+
+    Attributes:
+        optimize: Forward, backward and step for one batch, bound when the run is built.
+        transfer: A batch to the device, likewise.
+        advanced: Per optimizer, whether it really stepped on the batch that just ran.
+    """
+
+    module: LightningModule
+    strategy: Strategy
+    state: State
+    limits: Limits
+    hooks: Hooks
+    session: RunSession
+    publish: Publisher
+    datamodule: Any = None
+    train: "TrainData | None" = None
+    evaluation: "dict[str, Evaluation]" = field(default_factory=dict)
+    prediction: "Prediction | None" = None
+    raw_optimizers: list[Any] = field(default_factory=list)
+    optimizers: list[LightningOptimizer] = field(default_factory=list)
+    schedulers: list[LRSchedulerConfig] = field(default_factory=list)
+    frequencies: list[int] = field(default_factory=list)
+    advanced: list[bool] = field(default_factory=list)
+    optimize: Callable[[Batch, int], Output] = lambda batch, batch_idx: None
+    finish_window: Callable[[], None] = lambda: None
+    transfer: Callable[[Batch, int], Batch] = lambda batch, loader: batch
+    profile: Callable[[str, Callable[..., Any]], Callable[..., Any]] | None = None
+    in_batch: bool = False  # between the start of a batch and its optimizer step
+    rng_before_batch: dict[str, Any] | None = None
+    rewinds: bool = False  # keep the above: somebody may save inside a batch

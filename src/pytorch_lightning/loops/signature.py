@@ -1,0 +1,230 @@
+"""Methods of the module bound to what the loop passes, whatever release their signature is of."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from pytorch_lightning.core.hooks import is_overridden_hook
+from pytorch_lightning.core.module import LightningModule
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.loops.run import Run
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.plain_mark import is_plain
+from pytorch_lightning.utilities.signatures import (
+    accepts_parameter,
+    parameters,
+    positional_capacity,
+)
+
+_CONTEXTS = {
+    "training_step": "train_step_context",
+    "validation_step": "val_step_context",
+    "test_step": "test_step_context",
+    "predict_step": "predict_step_context",
+}
+
+
+def overrides(module: LightningModule, name: str) -> bool:
+    """Whether the module has its own version of a method that is not a mere no-op."""
+    return not is_plain(module, name)
+
+
+def step_callable(run: Run, name: str) -> Callable[..., Any]:
+    """A step as the strategy calls it, or the method itself where nobody is in between."""
+    strategy, precision = run.strategy, run.strategy.precision_plugin
+    direct = is_plain(strategy, name) and is_plain(precision, _CONTEXTS[name], "forward_context")
+    call = getattr(run.module if direct else strategy, name)
+    if run.profile is not None:
+        call = run.profile(f"[Strategy]{type(strategy).__name__}.{name}", call)
+    return _in_hook(run, name, call)
+
+
+def _in_hook(run: Run, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    session = run.session
+
+    def step(*args: Any) -> Any:
+        before = session.hook
+        session.hook = name
+        output = call(*args)
+        session.hook = before
+        return output
+
+    ending = getattr(run.module, f"{name}_end", None)  # 1.x
+    if ending is None or not is_overridden_hook(run.module, f"{name}_end"):
+        return step
+
+    def step_and_end(*args: Any) -> Any:
+        output = step(*args)
+        before = session.hook
+        session.hook = f"{name}_end"
+        output = ending(output)
+        session.hook = before
+        return output
+
+    return step_and_end
+
+
+def asks_for_optimizer(module: LightningModule) -> bool:
+    """Whether `training_step` has the argument `optimizer_idx` of 1.x."""
+    return accepts_parameter(module.training_step, "optimizer_idx")
+
+
+def bind_training_step(run: Run, index: int | None) -> Callable[[Any, int], Any]:
+    """`training_step(batch)`, `(batch, batch_idx)` or `(batch, batch_idx, optimizer_idx)`."""
+    call = step_callable(run, "training_step")
+    capacity = positional_capacity(run.module.training_step)
+    if "hiddens" in capacity.names:
+        raise MisconfigurationException(
+            "`training_step(..., hiddens)`: truncated back-propagation through time is done with "
+            "manual optimization; set `self.automatic_optimization = False` and keep the hidden "
+            "state in the module."
+        )
+    if asks_for_optimizer(run.module) and index is not None:
+        if capacity.maximum == 2:
+            return lambda batch, batch_idx: call(batch, index)
+        return lambda batch, batch_idx: call(batch, batch_idx, index)
+    if capacity.maximum == 0:
+        raise MisconfigurationException("`training_step` must take the batch as an argument.")
+    if capacity.maximum == 1:
+        return lambda batch, batch_idx: call(batch)
+    return call
+
+
+def bind_zero_grad(run: Run, index: int, optimizer: Any) -> Callable[[int], None]:
+    """`on_before_zero_grad`, then `optimizer_zero_grad` in the release of its signature."""
+    module, state, hooks, session = run.module, run.state, run.hooks, run.session
+    clear = optimizer.zero_grad
+    if not overrides(module, "optimizer_zero_grad"):
+
+        def zero_grad(batch_idx: int) -> None:
+            hooks.on_before_zero_grad(optimizer)
+            clear()
+
+        return zero_grad
+    own: Callable[..., Any] = module.optimizer_zero_grad
+    has_index = "optimizer_idx" in parameters(own) or positional_capacity(own).required == 4
+
+    def own_zero_grad(batch_idx: int) -> None:
+        hooks.on_before_zero_grad(optimizer)
+        before = session.hook
+        session.hook = "optimizer_zero_grad"
+        if has_index:
+            own(state.epoch, batch_idx, optimizer, index)
+        else:
+            own(state.epoch, batch_idx, optimizer)
+        session.hook = before
+
+    return own_zero_grad
+
+
+def bind_backward(run: Run, index: int, optimizer: Any) -> Callable[[Tensor], Any]:
+    """Backward through strategy, precision and the module's own `backward`."""
+    module, strategy, session = run.module, run.strategy, run.session
+    precision = strategy.precision_plugin
+    own = overrides(module, "backward")
+    verbs = ("pre_backward", "backward", "post_backward")
+    if not own and is_plain(strategy, *verbs) and is_plain(precision, *verbs):
+        return lambda loss: loss.backward()
+    extra: tuple[Any, ...] = ()
+    if own:
+        room = positional_capacity(module.backward)
+        extra = (optimizer, index)[: int(min(room.required - 1, 2))]
+
+    def backward(loss: Tensor) -> None:
+        before = session.hook
+        session.hook = "backward"
+        strategy.backward(loss, optimizer, *extra)
+        session.hook = before
+
+    return backward
+
+
+def bind_clipping(run: Run, index: int, optimizer: Any) -> Callable[[], None]:
+    """`configure_gradient_clipping`, called on every step once somebody overrides it."""
+    module, limits, session = run.module, run.limits, run.session
+    own = overrides(module, "configure_gradient_clipping") or overrides(module, "clip_gradients")
+    configure: Callable[..., Any] = module.configure_gradient_clipping
+    has_index = "optimizer_idx" in parameters(configure)
+
+    def clip() -> None:
+        if not own and not limits.gradient_clip_val:
+            return
+        before = session.hook
+        session.hook = "configure_gradient_clipping"
+        value, algorithm = limits.gradient_clip_val, limits.gradient_clip_algorithm
+        if has_index:
+            configure(optimizer, index, value, algorithm)
+        else:
+            configure(optimizer, value, algorithm)
+        session.hook = before
+
+    return clip
+
+
+_FLAGS_OF_1X = ("on_tpu", "using_native_amp", "using_lbfgs")
+
+
+def bind_optimizer_step(
+    run: Run, index: int, optimizer: LightningOptimizer
+) -> Callable[[Callable[[], Any]], Any]:
+    """The shortest way from a closure to `optimizer.step` that skips nobody's override."""
+    module, strategy, state, session = run.module, run.strategy, run.state, run.session
+    raw = optimizer.optimizer
+    own: Callable[..., Any] = module.optimizer_step
+    if not overrides(module, "optimizer_step"):
+        if is_plain(strategy, "optimizer_step") and is_plain(
+            strategy.precision_plugin, "optimizer_step"
+        ):
+            return raw.step  # type: ignore[return-value]  # what it returns is not used
+        return lambda closure: strategy.optimizer_step(raw, closure, model=module)
+    found = parameters(own)
+    has_index = (
+        "optimizer_idx" in found
+        or positional_capacity(own).maximum is not math.inf
+        and (positional_capacity(own).required > 4)
+    )
+    flags = {name: False for name in _FLAGS_OF_1X if accepts_parameter(own, name)}
+    if "using_lbfgs" in flags:
+        flags["using_lbfgs"] = type(raw).__name__ == "LBFGS"
+
+    def step(closure: Callable[[], Any]) -> None:
+        before = session.hook
+        session.hook = "optimizer_step"
+        batch_idx = state.batch
+        if has_index:
+            own(state.epoch, batch_idx, optimizer, index, closure, **flags)
+        else:
+            own(state.epoch, batch_idx, optimizer, closure, **flags)
+        session.hook = before
+
+    return step
+
+
+def bind_evaluation_step(run: Run, name: str, num_loaders: int) -> Callable[[Any, int, int], Any]:
+    """`validation_step(batch)`, `(batch, batch_idx)` or `(batch, batch_idx, dataloader_idx)`.
+
+    Raises:
+        RuntimeError: If there are several loaders and the step does not ask which one, or one
+            loader and the step insists.
+    """
+    call = step_callable(run, name)
+    capacity = positional_capacity(getattr(run.module, name))
+    if num_loaders > 1 and capacity.maximum < 3:
+        raise RuntimeError(
+            f"`{name}` is given batches of {num_loaders} loaders but does not take "
+            f"`dataloader_idx`; write `def {name}(self, batch, batch_idx, dataloader_idx)`."
+        )
+    if num_loaders <= 1 and capacity.required >= 3:
+        raise RuntimeError(
+            f"`{name}` asks for `dataloader_idx` but there is one loader; give it a default: "
+            f"`def {name}(self, batch, batch_idx, dataloader_idx=0)`."
+        )
+    if capacity.maximum == 1:
+        return lambda batch, batch_idx, loader: call(batch)
+    if capacity.maximum == 2:
+        return lambda batch, batch_idx, loader: call(batch, batch_idx)
+    if num_loaders <= 1 and "dataloader_idx" not in capacity.names and capacity.maximum < math.inf:
+        return lambda batch, batch_idx, loader: call(batch, batch_idx)
+    return call

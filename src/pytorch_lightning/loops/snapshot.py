@@ -1,0 +1,292 @@
+"""A run to a checkpoint and back, exactly."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from pytorch_lightning.checkpoint import schema
+from pytorch_lightning.core.hooks import is_overridden_hook
+from pytorch_lightning.loops.run import Run
+from pytorch_lightning.loops.state import Mark
+from pytorch_lightning.utilities.exceptions import CheckpointError, MisconfigurationException
+from pytorch_lightning.utilities.parsing import AttributeDict
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
+from pytorch_lightning.utilities.seed import capture_rng, restore_rng
+from pytorch_lightning.utilities.warnings import PossibleUserWarning
+
+
+def capture(run: Run, callbacks: Sequence[Any], *, weights_only: bool) -> dict[str, Any]:
+    """Everything that changed since the run began, as plain data under the documented keys."""
+    state, strategy, module = run.state, run.strategy, run.module
+    saved = state.state_dict()
+    checkpoint: dict[str, Any] = {
+        "epoch": state.epoch,
+        "global_step": state.step,
+        "pytorch-lightning_version": schema.API_VERSION,
+        "state_dict": strategy.lightning_module_state_dict(),
+        "loops": schema.documented_loops(
+            saved,
+            is_last=run.train is not None and run.train.is_last,
+            automatic=module.automatic_optimization,
+        ),
+    }
+    if not weights_only:
+        checkpoint["callbacks"] = _callback_states(callbacks)
+        optimizers = [strategy.optimizer_state(optimizer) for optimizer in run.raw_optimizers]
+        checkpoint["optimizer_states"] = optimizers
+        checkpoint["lr_schedulers"] = [c.scheduler.state_dict() for c in run.schedulers]
+        precision = strategy.precision_plugin
+        if precision_state := precision.state_dict():
+            checkpoint[type(precision).__qualname__] = precision_state
+        precision.on_save_checkpoint(checkpoint)
+    _add_hyperparameters(checkpoint, module, "")
+    if run.datamodule is not None:
+        _add_hyperparameters(checkpoint, run.datamodule, "datamodule_")
+        if datamodule_state := run.datamodule.state_dict():
+            checkpoint[type(run.datamodule).__qualname__] = datamodule_state
+    if not weights_only:
+        for listener in run.hooks.save_callbacks:
+            listener(checkpoint)
+    for listener in run.hooks.save_owners:
+        listener(checkpoint)
+    if not weights_only:
+        checkpoint["loops"][schema.OWN] = _own(run, saved)
+    return checkpoint
+
+
+def _callback_states(callbacks: Sequence[Any]) -> dict[str, Any]:
+    states = {}
+    for callback in callbacks:
+        if is_overridden_hook(callback, "state_dict") and (state := callback.state_dict()):
+            states[callback.state_key] = state
+    return states
+
+
+def _add_hyperparameters(checkpoint: dict[str, Any], owner: Any, prefix: str) -> None:
+    hparams = owner.hparams
+    if not hparams:
+        return
+    names = {
+        "": ("hyper_parameters", "hparams_name", "hparams_type"),
+        "datamodule_": (
+            "datamodule_hyper_parameters",
+            "datamodule_hparams_name",
+            "datamodule_hparams_type",
+        ),
+    }[prefix]
+    if owner._hparams_name is not None:
+        checkpoint[names[1]] = owner._hparams_name
+    if isinstance(hparams, AttributeDict):
+        checkpoint[names[0]] = dict(hparams)
+    else:
+        checkpoint[names[0]] = hparams
+        checkpoint[names[2]] = type(hparams).__name__
+
+
+def _own(run: Run, saved: dict[str, Any]) -> dict[str, Any]:
+    """What the documented keys have no place for."""
+    inside = run.in_batch
+    if inside and run.rng_before_batch is None:
+        rank_zero_warn(
+            "A checkpoint is saved in the middle of a batch, which runs again on resume; its "
+            "random numbers will be others then. Save in `on_train_batch_end` to be exact.",
+            category=PossibleUserWarning,
+        )
+    own: dict[str, Any] = {
+        "state": saved,
+        "rng": run.rng_before_batch if inside and run.rng_before_batch else capture_rng(),
+        "results": run.publish.train.state_dict(),
+        "modes": _modes(run),
+        "frozen": [n for n, p in run.module.named_parameters() if not p.requires_grad],
+    }
+    if run.train is not None and run.train.source is not None:
+        own["train"] = run.train.source.position(repeat_last=inside)
+        own["train_is_last"] = run.train.is_last
+    validation = run.evaluation.get("validation")
+    if validation is not None:
+        own["results_validation"] = validation.results.state_dict()
+        if run.state.at is Mark.IN_VALIDATION and validation.data is not None:
+            own["validation"] = [source.position() for source in validation.data.sources]
+    if any(run.state.held) and not inside:
+        own["gradients"] = _gradients(run)
+    return own
+
+
+def saves_inside_batches(owners: Sequence[Any]) -> bool:
+    """Whether a class of the user mentions `save_checkpoint` outside of hooks that end a batch.
+
+    Only then the random generators are captured before each batch, which costs as much as a small
+    step: a batch that a file was saved in the middle of runs again on resume.
+    """
+    for owner in owners:
+        for cls in type(owner).__mro__:
+            if cls.__module__.startswith(("pytorch_lightning.", "torch.", "builtins")):
+                continue
+            for name, value in vars(cls).items():
+                code = getattr(value, "__code__", None)
+                if code is not None and "save_checkpoint" in code.co_names:
+                    if name not in _AFTER_THE_STEP:
+                        return True
+    return False
+
+
+_AFTER_THE_STEP = {
+    "on_train_batch_end",
+    "on_train_epoch_start",
+    "on_train_epoch_end",
+    "on_validation_end",
+    "on_validation_epoch_end",
+    "on_train_start",
+    "on_train_end",
+    "on_fit_end",
+    "on_exception",
+    "teardown",
+}
+
+
+def _modes(run: Run) -> list[str]:
+    """Names of modules in eval mode; during validation, of those that were before it."""
+    validation = run.evaluation.get("validation")
+    before = validation.modes if validation is not None else None
+    if before is not None:
+        return [n for n, m in run.module.named_modules() if not before.get(m, m.training)]
+    return [n for n, m in run.module.named_modules() if not m.training]
+
+
+def _gradients(run: Run) -> dict[str, torch.Tensor]:
+    """Gradients of an accumulation window that is still open."""
+    return {
+        name: parameter.grad.detach()
+        for name, parameter in run.module.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+# --- back ---------------------------------------------------------------------------------------
+
+
+def restore_weights(run: Run, checkpoint: dict[str, Any]) -> None:
+    """Weights and the module's own hook; the file may be of another model."""
+    module = run.module
+    if is_overridden_hook(module, "on_load_checkpoint"):
+        module.on_load_checkpoint(checkpoint)
+    if "state_dict" not in checkpoint:
+        raise CheckpointError(
+            "This file holds no `state_dict`: it is no checkpoint of a training run; its keys are "
+            f"{list(checkpoint)[:10]}."
+        )
+    try:
+        run.strategy.load_model_state_dict(checkpoint, strict=module.strict_loading)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"The checkpoint is of another model than {type(module).__name__}: {error}"
+        ) from error
+
+
+def restore_callbacks(
+    run: Run, callbacks: Sequence[Any], checkpoint: dict[str, Any], trainer: Any
+) -> None:
+    """Callbacks: first their hook, all of them, then their states."""
+    for callback in callbacks:
+        if is_overridden_hook(callback, "on_load_checkpoint"):
+            callback.on_load_checkpoint(trainer, run.module, checkpoint)
+    states = dict(checkpoint.get("callbacks") or {})
+    for callback in callbacks:
+        if not is_overridden_hook(callback, "load_state_dict"):
+            states.pop(callback.state_key, None)
+            continue
+        state = states.pop(callback.state_key, None)
+        if state is None:
+            state = states.pop(callback._legacy_state_key.__qualname__, None)
+        if state is not None:
+            callback.load_state_dict(state)
+    if states:
+        rank_zero_warn(
+            "The checkpoint holds states of callbacks that this `Trainer` does not have: "
+            f"{sorted(map(str, states))}. Add them to `Trainer(callbacks=...)` to go on as before."
+        )
+
+
+def restore_datamodule(run: Run, checkpoint: dict[str, Any]) -> None:
+    """The datamodule's own state."""
+    datamodule = run.datamodule
+    if datamodule is None:
+        return
+    if is_overridden_hook(datamodule, "on_load_checkpoint"):
+        datamodule.on_load_checkpoint(checkpoint)
+    state = checkpoint.get(type(datamodule).__qualname__)
+    if state is not None:
+        datamodule.load_state_dict(state)
+
+
+def restore_counters(run: Run, checkpoint: dict[str, Any]) -> None:
+    """Epoch, step and their like, checked against the limits."""
+    loops = checkpoint.get("loops") or {}
+    own = loops.get(schema.OWN)
+    run.state.load_state_dict(own["state"] if own else schema.state_from_loops(loops))
+    epoch, most = run.state.epoch, run.limits.max_epochs
+    finished = epoch + (run.state.at is Mark.EPOCH_END)
+    if most != -1 and finished > most:
+        raise MisconfigurationException(
+            f"The checkpoint is of epoch {finished}, but `max_epochs={most}`: pass a larger "
+            "`max_epochs` to train further."
+        )
+
+
+def restore_training(run: Run, checkpoint: dict[str, Any]) -> None:
+    """Optimizers, schedulers, precision, results, data position and random generators."""
+    schema.require_training_state(checkpoint)
+    _restore_optimizers(run, checkpoint)
+    own = (checkpoint.get("loops") or {}).get(schema.OWN)
+    if own is None:
+        _say_foreign(run)
+        return
+    device = run.module.device
+    run.publish.train.load_state_dict(own["results"], device)
+    _restore_modes(run, own)
+    assert run.train is not None
+    run.train.position = own.get("train")
+    run.train.is_last = own.get("train_is_last", False)
+    run.train.restore_rng = lambda: restore_rng(own["rng"])
+    validation = run.evaluation.get("validation")
+    if validation is not None:
+        validation.results.load_state_dict(own.get("results_validation", []), device)
+        validation.positions = own.get("validation")
+    parameters = dict(run.module.named_parameters())
+    for name, gradient in own.get("gradients", {}).items():
+        parameters[name].grad = gradient.to(parameters[name].device).clone()
+
+
+def _restore_optimizers(run: Run, checkpoint: dict[str, Any]) -> None:
+    run.strategy.load_optimizer_state_dict(checkpoint)
+    schedulers = checkpoint.get("lr_schedulers", [])
+    if len(schedulers) != len(run.schedulers):
+        raise CheckpointError(
+            f"The checkpoint holds {len(schedulers)} learning rate schedulers, but "
+            f"`configure_optimizers` returned {len(run.schedulers)}."
+        )
+    for config, state in zip(run.schedulers, schedulers, strict=True):
+        config.scheduler.load_state_dict(state)
+    precision = run.strategy.precision_plugin
+    precision.on_load_checkpoint(checkpoint)
+    if state := checkpoint.get(type(precision).__qualname__):
+        precision.load_state_dict(state)
+
+
+def _restore_modes(run: Run, own: dict[str, Any]) -> None:
+    in_eval, frozen = set(own["modes"]), set(own["frozen"])
+    for name, module in run.module.named_modules():
+        module.training = name not in in_eval
+    for name, parameter in run.module.named_parameters():
+        parameter.requires_grad = name not in frozen
+
+
+def _say_foreign(run: Run) -> None:
+    if run.state.at is Mark.BATCH:
+        rank_zero_warn(
+            "The checkpoint was saved in the middle of an epoch by a release that does not keep "
+            "the place in the data: the epoch starts again at its first batch.",
+            category=PossibleUserWarning,
+        )
+        run.state.at, run.state.batch = Mark.EPOCH_START, 0

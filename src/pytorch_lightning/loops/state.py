@@ -1,0 +1,103 @@
+"""ALL that changes while a run goes on, in one object that can be saved."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class Mark(str, Enum):
+    """The points at which a run can be taken up again: what comes next is in the name.
+
+    `state.at` is moved on *before* the listeners of a moment are called, so that a checkpoint
+    which one of them writes does not call the others again.
+    """
+
+    EPOCH_START = "epoch_start"  # next: `on_train_epoch_start`
+    BATCH = "batch"  # next: batch number `state.batch`
+    AFTER_STEP = "after_step"  # next: what follows an optimizer step: schedulers, then AFTER_BATCH
+    AFTER_BATCH = "after_batch"  # next: a validation if due, plateau schedulers
+    IN_VALIDATION = "in_validation"  # next: batch `val_batch` of loader `val_loader`
+    AFTER_VALIDATION = "after_validation"  # next: plateau schedulers
+    CLOSING = "closing"  # next: plateau schedulers of the epoch, epoch metrics
+    EPOCH_END = "epoch_end"  # next: the next epoch
+
+
+@dataclass
+class State:
+    """Counters of one training run; indices name what is about to run.
+
+    Attributes:
+        epoch: Index of the epoch; the number of finished ones between epochs.
+        batch: Index within the epoch of the training batch about to run.
+        batches_seen: Training batches over the whole run.
+        step: Optimizer steps, of all optimizers.
+        stepped: Batches that ended an accumulation window: the x-axis of loggers.
+        held: Per optimizer, how many batches its open accumulation window holds.
+        val_seen: Per validation loader, batches over the whole run: the x of their step values.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    batches_seen: int = 0
+    step: int = 0
+    stepped: int = 0
+    at: Mark = Mark.EPOCH_START
+    held: list[int] = field(default_factory=list)
+    val_seen: list[int] = field(default_factory=list)
+    val_loader: int = 0
+    val_batch: int = 0
+    validated_at: float = 0.0  # seconds of training time at the last validation by time
+    last_reload: int = -(10**9)  # the epoch in which loaders were last asked for
+    stop: bool = False
+    epoch_is_cut: bool = False
+    window_closed: bool = True  # did the batch that just ran end an accumulation window?
+    held_back: bool = False  # did the window that just ended hold no gradient?
+    sanity_checking: bool = False
+    requests: list[Callable[[], None]] = field(default_factory=list)
+
+    _SAVED = (
+        "epoch",
+        "batch",
+        "batches_seen",
+        "step",
+        "stepped",
+        "held",
+        "val_seen",
+        "val_loader",
+        "val_batch",
+        "epoch_is_cut",
+        "window_closed",
+        "held_back",
+        "stop",
+    )
+
+    def next_batch(self) -> None:
+        """One training batch has run; the next point to resume from lies behind it."""
+        self.batch += 1
+        self.batches_seen += 1
+
+    def next_epoch(self) -> None:
+        """The epoch is over."""
+        self.epoch += 1
+        self.batch = 0
+        self.epoch_is_cut = False
+        self.at = Mark.EPOCH_START
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        saved: dict[str, Any] = {name: getattr(self, name) for name in self._SAVED}
+        return {
+            **saved,
+            "held": list(self.held),
+            "val_seen": list(self.val_seen),
+            "at": self.at.value,
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave; names that a file lacks keep their value."""
+        for name in self._SAVED:
+            if name in saved:
+                setattr(self, name, saved[name])
+        self.held, self.val_seen = list(self.held), list(self.val_seen)
+        self.at = Mark(saved.get("at", self.at.value))

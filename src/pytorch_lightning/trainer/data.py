@@ -1,0 +1,188 @@
+"""Loaders of an entry point to the stages of its run."""
+
+import math
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pytorch_lightning.core.hooks import is_overridden_hook
+from pytorch_lightning.core.module import LightningModule
+from pytorch_lightning.loops.evaluate import Evaluation, counter
+from pytorch_lightning.loops.limits import seconds
+from pytorch_lightning.loops.predict import Prediction, keep_last_batch
+from pytorch_lightning.loops.publish import to_numbers
+from pytorch_lightning.loops.run import Run
+from pytorch_lightning.loops.sources import EvalData, TrainData, loader_hook
+from pytorch_lightning.trainer.loader_advice import advise, without_shuffle
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities.data import extract_batch_size
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.tree import map_leaves
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+_HOOK_OF = {
+    TrainerFn.FITTING: "train_dataloader",
+    TrainerFn.VALIDATING: "val_dataloader",
+    TrainerFn.TESTING: "test_dataloader",
+    TrainerFn.PREDICTING: "predict_dataloader",
+}
+
+
+def refuse_both(datamodule: Any, **loaders: Any) -> None:
+    """Loaders and a datamodule together leave open which is meant."""
+    given = [name for name, value in loaders.items() if value is not None]
+    if datamodule is not None and given:
+        raise MisconfigurationException(
+            f"`{given[0]}` and `datamodule` were both given; pass one of the two."
+        )
+
+
+def has_own_loaders(module: LightningModule, fn: TrainerFn) -> bool:
+    """Whether the module has the loader method of an entry point."""
+    return is_overridden_hook(module, _HOOK_OF[fn])
+
+
+def attach_training(trainer: "pl.Trainer", run: Run, train: Any, val: Any) -> None:
+    """Where training and validation batches come from."""
+    load = loader_hook(train, run.datamodule, run.module, "train_dataloader")
+    if trainer.overfit_batches:
+        load = partial(_load_unshuffled, load)
+    run.train = TrainData(
+        run.state,
+        run.limits,
+        load=partial(_advised, load, "train_dataloader"),
+        limit=trainer.limit_train_batches,
+        mode=trainer._train_mode,
+        reload_every=trainer.reload_dataloaders_every_n_epochs,
+        measured=partial(_measured, trainer, run),
+    )
+    run.session.count_samples = partial(_count_trained, run.train)
+    run.limits.num_batches = math.inf
+    run.limits.validates = False
+    owner = run.datamodule if run.datamodule is not None else run.module
+    has_loader = val is not None or is_overridden_hook(owner, "val_dataloader")
+    if is_overridden_hook(run.module, "validation_step") and has_loader:
+        attach_evaluation(trainer, run, "validation", val)
+        run.limits.validates = trainer.limit_val_batches != 0
+        run.limits.sanity_batches = trainer.num_sanity_val_steps if run.limits.validates else 0
+    else:
+        run.limits.sanity_batches = 0
+
+
+def _load_unshuffled(load: Any) -> Any:
+    return without_shuffle(load())
+
+
+def _advised(load: Any, hook: str) -> Any:
+    loader = load()
+    advise(loader, hook)
+    return loader
+
+
+def _count_trained(train: TrainData, batch: Any) -> float:
+    known = train.num_samples()
+    return known if known is not None else extract_batch_size(batch)
+
+
+def _measured(trainer: "pl.Trainer", run: Run, data: TrainData) -> None:
+    """The number of batches is known: when is validation due, and is enough logged?"""
+    limits, interval = run.limits, trainer.val_check_interval
+    limits.val_over_run = limits.val_every_n_epoch is None
+    limits.val_check_time = seconds(interval)
+    if limits.val_check_time is not None:
+        limits.val_check_batch = math.inf
+    elif isinstance(interval, int):
+        limits.val_check_batch = interval
+        if interval > limits.num_batches and not limits.val_over_run and limits.num_batches:
+            raise ValueError(
+                f"`val_check_interval={interval}` is larger than the {int(limits.num_batches)} "
+                "training batches of an epoch: pass at most that, a float, or "
+                "`check_val_every_n_epoch=None` to count over the whole run."
+            )
+    elif math.isinf(limits.num_batches):
+        if interval != 1.0:
+            raise MisconfigurationException(
+                f"`val_check_interval={interval}`: the training loader has no length, of which no "
+                "fraction can be taken. Pass 1.0, a number of batches (an int) or a time."
+            )
+        limits.val_check_batch = math.inf
+    else:
+        limits.val_check_batch = max(1, int(limits.num_batches * interval))
+    run.state.validated_at = run.state.validated_at or time.monotonic()
+    advise_logging(trainer, limits.num_batches)
+
+
+def advise_logging(trainer: "pl.Trainer", num_batches: float) -> None:
+    """Say it when an epoch is too short for any step value to be logged."""
+    from pytorch_lightning.utilities.rank_zero import rank_zero_warn
+    from pytorch_lightning.utilities.warnings import PossibleUserWarning
+
+    every = trainer.log_every_n_steps
+    if trainer.loggers and 0 < num_batches < every and not trainer.fast_dev_run:
+        rank_zero_warn(
+            f"An epoch has {int(num_batches)} training batches, fewer than "
+            f"`log_every_n_steps={every}`: pass a lower value to see step values.",
+            category=PossibleUserWarning,
+        )
+
+
+def attach_evaluation(trainer: "pl.Trainer", run: Run, stage: str, loaders: Any) -> None:
+    """Where validation or test batches come from."""
+    hook = "val_dataloader" if stage == "validation" else "test_dataloader"
+    limit = trainer.limit_val_batches if stage == "validation" else trainer.limit_test_batches
+    load = loader_hook(loaders, run.datamodule, run.module, hook)
+    alone = run.train is None and trainer.inference_mode
+
+    def open_data() -> EvalData:
+        return EvalData(_advised(load, hook), limit=limit, hook=hook)
+
+    run.evaluation[stage] = Evaluation(
+        stage,
+        load=open_data,
+        no_gradients=torch.inference_mode if alone else torch.no_grad,
+        reload_every=trainer.reload_dataloaders_every_n_epochs,
+    )
+
+
+def attach_prediction(trainer: "pl.Trainer", run: Run, loaders: Any, *, keep: bool) -> None:
+    """Where batches to predict come from."""
+    load = loader_hook(loaders, run.datamodule, run.module, "predict_dataloader")
+
+    def open_data() -> EvalData:
+        loader = _advised(load, "predict_dataloader")
+        if getattr(loader, "mode", "sequential") != "sequential":
+            raise ValueError(
+                f"`predict` reads loaders one after the other: `mode={loader.mode!r}` of the "
+                "`CombinedLoader` must be 'sequential'."
+            )
+        complete = (
+            keep_last_batch(loader)
+            if not isinstance(loader, list | tuple | dict)
+            else map_leaves(loader, torch.utils.data.DataLoader, keep_last_batch)
+        )
+        return EvalData(complete, limit=trainer.limit_predict_batches, hook="predict_dataloader")
+
+    run.prediction = Prediction(
+        load=open_data,
+        no_gradients=torch.inference_mode if trainer.inference_mode else torch.no_grad,
+        keep=keep,
+    )
+
+
+def results_per_loader(run: Run, num_loaders: int) -> list[dict[str, float]]:
+    """What `validate` and `test` return: one dictionary per loader."""
+    values = to_numbers(run.publish.results)
+    results: list[dict[str, float]] = []
+    for loader in range(num_loaders):
+        ending = f"/dataloader_idx_{loader}"
+        results.append(
+            {n: v for n, v in values.items() if "/dataloader_idx_" not in n or n.endswith(ending)}
+        )
+    return results
+
+
+__all__ = ["attach_evaluation", "attach_prediction", "attach_training", "counter"]

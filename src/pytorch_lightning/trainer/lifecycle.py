@@ -1,0 +1,491 @@
+"""Set up, restore, run a stage, tear down, whatever happens."""
+
+import math
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pytorch_lightning.core.datamodule import LightningDataModule
+from pytorch_lightning.core.hooks import is_overridden_hook
+from pytorch_lightning.core.module import LightningModule, attach
+from pytorch_lightning.core.optimizer import LightningOptimizer, parse_optimizers
+from pytorch_lightning.loops import snapshot
+from pytorch_lightning.loops.dispatch import Hooks
+from pytorch_lightning.loops.evaluate import evaluate as evaluate_loop
+from pytorch_lightning.loops.fit import fit as fit_loop
+from pytorch_lightning.loops.optimize import bind_optimization
+from pytorch_lightning.loops.predict import predict as predict_loop
+from pytorch_lightning.loops.publish import Publisher
+from pytorch_lightning.loops.recording import RunSession
+from pytorch_lightning.loops.run import Run
+from pytorch_lightning.loops.state import State
+from pytorch_lightning.loops.transfer import bind_transfer
+from pytorch_lightning.trainer import data, verify
+from pytorch_lightning.trainer.ckpt_path import resolve_checkpoint
+from pytorch_lightning.trainer.defaults import CallbackList, distinct_keys, in_order
+from pytorch_lightning.trainer.misspelled import check_hook_names
+from pytorch_lightning.trainer.notes import add_note
+from pytorch_lightning.trainer.states import RunningStage, TrainerFn, TrainerStatus
+from pytorch_lightning.trainer.tables import print_results
+from pytorch_lightning.utilities.compile import from_compiled
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+_STAGES = {
+    TrainerFn.FITTING: RunningStage.TRAINING,
+    TrainerFn.VALIDATING: RunningStage.VALIDATING,
+    TrainerFn.TESTING: RunningStage.TESTING,
+    TrainerFn.PREDICTING: RunningStage.PREDICTING,
+}
+
+
+# --- the entry points ---------------------------------------------------------------------------
+
+
+def fit(
+    trainer: "pl.Trainer",
+    model: Any,
+    train_dataloaders: Any,
+    val_dataloaders: Any,
+    datamodule: Any,
+    ckpt_path: Any,
+    weights_only: bool | None,
+) -> None:
+    """Set up, train, tear down."""
+    module = _module_of(trainer, model)
+    trainer._progress.stop = False
+    if isinstance(train_dataloaders, LightningDataModule):
+        train_dataloaders, datamodule = None, train_dataloaders
+    data.refuse_both(
+        datamodule, train_dataloaders=train_dataloaders, val_dataloaders=val_dataloaders
+    )
+    with _running(trainer, TrainerFn.FITTING, module, datamodule) as run:
+        _resolve_epochs(trainer)
+        data.attach_training(trainer, run, train_dataloaders, val_dataloaders)
+        verify.fit(trainer, run, train_dataloaders, val_dataloaders)
+        checkpoint = _set_up(trainer, run, ckpt_path, weights_only, model_given=True)
+        run.hooks.on_fit_start()
+        _log_hyperparameters(trainer, run)
+        if checkpoint is not None:
+            snapshot.restore_counters(run, checkpoint)
+            snapshot.restore_training(run, checkpoint)
+            for logger in trainer.loggers:
+                logger.rewind(run.state.stepped)
+        del checkpoint
+        run.hooks.on_pretrain_routine_start()
+        run.hooks.on_pretrain_routine_end()
+        bind_hooks(trainer, run)
+        bind_optimization(run)
+        trainer._progress.validated_at = time.monotonic()
+        with torch.autograd.set_detect_anomaly(trainer.detect_anomaly), torch.enable_grad():
+            fit_loop(run)
+        _release(trainer, run)
+        run.hooks.on_fit_end()
+
+
+def evaluate(
+    trainer: "pl.Trainer",
+    stage: str,
+    model: Any,
+    dataloaders: Any,
+    ckpt_path: Any,
+    verbose: bool,
+    datamodule: Any,
+    weights_only: bool | None,
+) -> list[dict[str, float]]:
+    """Set up, validate or test, tear down."""
+    module, given = _module_or_last(trainer, model, stage)
+    if isinstance(dataloaders, LightningDataModule):
+        dataloaders, datamodule = None, dataloaders
+    data.refuse_both(datamodule, dataloaders=dataloaders)
+    fn = TrainerFn.VALIDATING if stage == "validation" else TrainerFn.TESTING
+    results: list[dict[str, float]] = []
+    with _running(trainer, fn, module, datamodule) as run:
+        data.attach_evaluation(trainer, run, stage, dataloaders)
+        verify.evaluation(trainer, run, stage, dataloaders)
+        _set_up(trainer, run, ckpt_path, weights_only, model_given=given)
+        _log_hyperparameters(trainer, run)
+        bind_hooks(trainer, run)
+        this = run.evaluation[stage]
+        opened = this.open(run.state.epoch)
+        if any(opened.lengths):
+            evaluate_loop(run, stage)
+            results = data.results_per_loader(run, len(opened.sources))
+        _release(trainer, run)
+        if verbose and trainer.is_global_zero and results:
+            print_results(results, stage)
+    return results
+
+
+def predict(
+    trainer: "pl.Trainer",
+    model: Any,
+    dataloaders: Any,
+    datamodule: Any,
+    return_predictions: bool | None,
+    ckpt_path: Any,
+    weights_only: bool | None,
+) -> Any:
+    """Set up, predict, tear down."""
+    module, given = _module_or_last(trainer, model, "predict")
+    if isinstance(dataloaders, LightningDataModule):
+        dataloaders, datamodule = None, dataloaders
+    data.refuse_both(datamodule, dataloaders=dataloaders)
+    found = None
+    with _running(trainer, TrainerFn.PREDICTING, module, datamodule) as run:
+        keep = True if return_predictions is None else return_predictions
+        data.attach_prediction(trainer, run, dataloaders, keep=keep)
+        verify.prediction(trainer, run, dataloaders)
+        _set_up(trainer, run, ckpt_path, weights_only, model_given=given)
+        _log_hyperparameters(trainer, run)
+        bind_hooks(trainer, run)
+        assert run.prediction is not None
+        if trainer.limit_predict_batches != 0:
+            predict_loop(run)
+            found = run.prediction.found()
+        _release(trainer, run)
+    return found
+
+
+# --- the parts of all of them -------------------------------------------------------------------
+
+
+def _module_of(trainer: "pl.Trainer", model: Any) -> LightningModule:
+    if isinstance(model, type):
+        raise TypeError(
+            f"`model={model.__name__}` is a class; pass an instance: `{model.__name__}()`."
+        )
+    if hasattr(model, "_orig_mod"):
+        model = from_compiled(model)
+    if not isinstance(model, LightningModule):
+        raise TypeError(
+            f"`model` must be a `LightningModule` or a compiled one, got {type(model).__qualname__}."
+        )
+    return model
+
+
+def _module_or_last(trainer: "pl.Trainer", model: Any, stage: str) -> tuple[LightningModule, bool]:
+    if model is not None:
+        return _module_of(trainer, model), True
+    if trainer.lightning_module is None:
+        verb = "validate" if stage == "validation" else stage
+        raise TypeError(
+            f"`Trainer.{verb}()` without a model, and none was run before: pass `model=...`."
+        )
+    return trainer.lightning_module, False
+
+
+@contextmanager
+def _running(
+    trainer: "pl.Trainer", fn: TrainerFn, module: LightningModule, datamodule: Any
+) -> Iterator[Run]:
+    """A run from its first to its last moment, whatever happens in between."""
+    trainer.state.fn, trainer.state.status = fn, TrainerStatus.RUNNING
+    trainer.state.stage = _STAGES[fn]
+    if datamodule is not None or fn is TrainerFn.FITTING:
+        trainer.datamodule = datamodule
+    elif not data.has_own_loaders(module, fn):
+        datamodule = trainer.datamodule  # the one of the run before serves this one too
+    run = _make_run(trainer, fn, module, datamodule)
+    try:
+        yield run
+        _tear_down(trainer, run, status="success")
+    except BaseException as error:
+        _fail(trainer, run, error)
+        if not isinstance(error, KeyboardInterrupt):
+            raise
+        if not hasattr(sys, "ps1"):
+            raise SystemExit(130) from None  # 128 + SIGINT
+        return
+    trainer.state.status, trainer.state.stage = TrainerStatus.FINISHED, None
+
+
+def _make_run(
+    trainer: "pl.Trainer", fn: TrainerFn, module: LightningModule, datamodule: Any
+) -> Run:
+    check_hook_names(module)
+    if datamodule is not None:
+        check_hook_names(datamodule)
+    state = trainer._progress
+    if fn is not TrainerFn.FITTING:
+        state = State()
+        state.load_state_dict(trainer._progress.state_dict())
+    publish = Publisher(state, trainer._limits, lambda: trainer.loggers)
+    publish.forced = bool(trainer.fast_dev_run)
+    session = RunSession(module)
+    session.disabled = trainer.barebones
+    session.has_loggers = bool(trainer.loggers)
+    session.slots = publish.train.slots
+    session.results = publish.train
+    session.on_print = trainer.print
+    session.on_gather = lambda tree, group, sync: trainer.strategy.all_gather(tree, group, sync)
+    session.on_clip = partial(_clip, trainer)
+    run = Run(
+        module=module,
+        strategy=trainer.strategy,
+        state=state,
+        limits=trainer._limits,
+        hooks=Hooks(),
+        session=session,
+        publish=publish,
+        datamodule=datamodule,
+    )
+    trainer._run, trainer._module = run, module
+    if fn is TrainerFn.FITTING:
+        trainer._fit_run = run
+    attach(module, trainer, session)
+    if datamodule is not None:
+        datamodule.trainer = trainer
+    trainer.strategy.connect(module)
+    return run
+
+
+def _clip(trainer: "pl.Trainer", optimizer: Any, value: Any, algorithm: Any) -> None:
+    precision = trainer.strategy.precision_plugin
+    precision.clip_gradients(optimizer, value or 0.0, gradient_clip_algorithm=algorithm)
+
+
+def bind_hooks(trainer: "pl.Trainer", run: Run) -> None:
+    """Find out who listens to which hook; again whenever that may have changed."""
+    run.profile = _profiled(trainer)
+    run.hooks.bind(
+        run.session,
+        trainer=trainer,
+        module=run.module,
+        datamodule=run.datamodule,
+        callbacks=trainer.callbacks,
+        profile=run.profile,
+    )
+    for callback in trainer.callbacks:
+        callback.log = run.module.log  # type: ignore[attr-defined]  # documented, during a run
+        callback.log_dict = run.module.log_dict  # type: ignore[attr-defined]
+    run.transfer = bind_transfer(run)
+    run.rewinds = snapshot.saves_inside_batches([run.module, *trainer.callbacks])
+
+
+def _profiled(trainer: "pl.Trainer") -> Callable[[str, Any], Any] | None:
+    profiler = trainer.profiler
+    if type(profiler).__name__ == "PassThroughProfiler":
+        return None
+
+    def wrap(name: str, function: Any) -> Any:
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with profiler.profile(name):
+                return function(*args, **kwargs)
+
+        return timed
+
+    return wrap
+
+
+def _set_up(
+    trainer: "pl.Trainer",
+    run: Run,
+    ckpt_path: Any,
+    weights_only: bool | None,
+    *,
+    model_given: bool,
+) -> dict[str, Any] | None:
+    """From the first hook to a module on its device; what was read from a checkpoint, if any."""
+    module, strategy, fn = run.module, run.strategy, trainer.state.fn
+    path = resolve_checkpoint(trainer, ckpt_path, model_given=model_given)
+    _merge_callbacks(trainer, module)
+    bind_hooks(trainer, run)
+    strategy.setup_environment()
+    trainer.profiler.setup(stage=fn, local_rank=trainer.local_rank, log_dir=trainer.log_dir)
+    run.hooks.prepare_data()
+    run.hooks.on_before_accelerator_backend_setup()
+    run.hooks.setup(str(fn))
+    bind_hooks(trainer, run)
+    with strategy.model_sharded_context():
+        run.hooks.configure_sharded_model()
+        run.hooks.on_configure_sharded_model()
+        run.hooks.configure_model()
+    checkpoint = None
+    if path is not None:
+        rank_zero_info(f"Restoring states from the checkpoint at {path}")
+        checkpoint = strategy.load_checkpoint(path, weights_only=weights_only)
+        snapshot.restore_weights(run, checkpoint)
+        snapshot.restore_datamodule(run, checkpoint)
+        snapshot.restore_callbacks(run, trainer.callbacks, checkpoint, trainer)
+    strategy.build_optimizers = partial(_build_optimizers, run)
+    strategy.setup(trainer)
+    return checkpoint
+
+
+def _merge_callbacks(trainer: "pl.Trainer", module: LightningModule) -> None:
+    """Callbacks that the module brings replace the trainer's of the same type."""
+    if not is_overridden_hook(module, "configure_callbacks"):
+        return
+    brought = module.configure_callbacks()
+    brought = list(brought) if isinstance(brought, list | tuple) else [brought] if brought else []
+    if not brought:
+        return
+    for callback in brought:
+        check_hook_names(callback)
+    replaced = [c for c in trainer.callbacks if any(isinstance(b, type(c)) for b in brought)]
+    if replaced:
+        names = ", ".join(type(c).__name__ for c in replaced)
+        rank_zero_info(f"`configure_callbacks` replaces these callbacks of the trainer: {names}")
+    kept = [c for c in trainer.callbacks if c not in replaced]
+    trainer._callbacks = CallbackList(in_order([*kept, *brought]), trainer._rebind)
+    distinct_keys(trainer._callbacks)
+
+
+def _build_optimizers(run: Run) -> tuple[list[Any], list[Any]]:
+    """Ask the module for its optimizers, and bring them into one form."""
+    module = run.module
+    before = run.session.hook
+    run.session.hook = "configure_optimizers"
+    returned = module.configure_optimizers()
+    run.session.hook = before
+    if returned is None:
+        rank_zero_warn("`configure_optimizers` returned None: this run trains with no optimizer.")
+    configured = parse_optimizers(returned, automatic=module.automatic_optimization)
+    verify.optimizers(module, configured)
+    run.frequencies = configured.frequencies
+    run.raw_optimizers = [
+        o.optimizer if type(o) is LightningOptimizer else o for o in configured.optimizers
+    ]
+    run.schedulers = configured.schedulers
+    run.optimizers = [LightningOptimizer(optimizer) for optimizer in run.raw_optimizers]
+    run.session.optimizers, run.session.schedulers = run.optimizers, run.schedulers
+    return run.raw_optimizers, run.schedulers
+
+
+def _resolve_epochs(trainer: "pl.Trainer") -> None:
+    """Without any limit: 1000 epochs, said aloud."""
+    limits = trainer._limits
+    if limits.max_epochs is None:
+        timed = any(type(c).__name__ == "Timer" for c in trainer.callbacks)
+        if limits.max_steps == -1 and not timed:
+            rank_zero_warn(
+                "`max_epochs` was not set: training ends after 1000 epochs. Pass `max_epochs=-1` "
+                "to train without a limit.",
+            )
+            limits.max_epochs = 1000
+        else:
+            limits.max_epochs = -1
+    if limits.min_epochs is None:
+        limits.min_epochs = 1 if limits.min_steps is not None else 0
+    if limits.max_epochs != -1 and trainer._progress.epoch >= limits.max_epochs > 0:
+        rank_zero_warn(
+            f"`Trainer.fit`: {trainer._progress.epoch} epochs are trained and "
+            f"`max_epochs={limits.max_epochs}`, so nothing is left to do. Raise "
+            "`trainer.fit_loop.max_epochs` to train further."
+        )
+
+
+def _log_hyperparameters(trainer: "pl.Trainer", run: Run) -> None:
+    """Hyperparameters and graph to the loggers, once per trainer."""
+    hparams = verify.merged_hyperparameters(run.module, run.datamodule)
+    if not trainer.enable_autolog_hparams or trainer._hparams_logged:
+        return
+    trainer._hparams_logged = True
+    for logger in trainer.loggers:
+        if hparams is not None:
+            logger.log_hyperparams(hparams)
+        logger.log_graph(run.module)
+        logger.save()
+
+
+def estimated_steps(trainer: "pl.Trainer") -> int | float:
+    """Optimizer steps of the whole run, as far as it can be known."""
+    run, limits = trainer._run, trainer._limits
+    if run is None or run.train is None:
+        raise MisconfigurationException(
+            "`estimated_stepping_batches` is known inside `fit` only, e.g. in "
+            "`configure_optimizers`."
+        )
+    if limits.max_epochs == -1:
+        return math.inf if limits.max_steps == -1 else limits.max_steps
+    run.train.open()
+    if math.isinf(limits.num_batches):
+        return limits.max_steps if limits.max_steps != -1 else math.inf
+    per_epoch = math.ceil(limits.num_batches / limits.accumulate)
+    total = per_epoch * max(limits.max_epochs or 0, 1)
+    return min(total, limits.max_steps) if limits.max_steps != -1 else total
+
+
+# --- the end ------------------------------------------------------------------------------------
+
+
+def _release(trainer: "pl.Trainer", run: Run) -> None:
+    """After a stage: workers end, the module comes home."""
+    _close_data(run)
+    trainer.strategy.teardown()
+    trainer._board = run.publish.board
+    for values in (trainer._board.callback, trainer._board.logged, trainer._board.bar):
+        for name, value in values.items():
+            values[name] = value.detach().cpu()
+
+
+def _close_data(run: Run) -> None:
+    if run.train is not None:
+        run.train.close()
+    for evaluation in run.evaluation.values():
+        if evaluation.data is not None:
+            evaluation.data.close()
+    if run.prediction is not None and run.prediction.data is not None:
+        run.prediction.data.close()
+
+
+def _tear_down(trainer: "pl.Trainer", run: Run, *, status: str) -> None:
+    """The listeners' own teardown, then loggers and profiler."""
+    run.hooks.teardown(str(trainer.state.fn))
+    for logger in trainer.loggers:
+        logger.finalize(status)
+    trainer.profiler.describe()
+    trainer.profiler.teardown(stage=trainer.state.fn)
+    _detach(trainer, run)
+
+
+def _detach(trainer: "pl.Trainer", run: Run) -> None:
+    run.session.hook = ""
+    run.session.new_batch(None)
+    run.publish.open.clear()
+    attach(run.module, trainer, None)
+    for callback in trainer.callbacks:
+        for name in ("log", "log_dict"):
+            callback.__dict__.pop(name, None)
+    if not trainer._ckpt_is_stateful:
+        trainer._ckpt_path = None
+
+
+def _fail(trainer: "pl.Trainer", run: Run, error: BaseException) -> None:
+    """An error anywhere: everybody hears of it, everybody tears down, the first error stays."""
+    add_note(run, error)
+    trainer.state.status = TrainerStatus.INTERRUPTED
+    if isinstance(error, KeyboardInterrupt):
+        rank_zero_info("Interrupted by the user: tearing down.")
+    steps: list[Callable[[], Any]] = [
+        partial(run.hooks.__dict__.get("on_exception", _nothing), error),
+        partial(trainer.strategy.on_exception, error),
+        *(partial(logger.finalize, "failed") for logger in trainer.loggers),
+        partial(_close_data, run),
+        trainer.strategy.teardown,
+        partial(run.hooks.__dict__.get("teardown", _nothing), str(trainer.state.fn)),
+        partial(trainer.profiler.teardown, stage=trainer.state.fn),
+        partial(_detach, trainer, run),
+    ]
+    for step in steps:
+        try:
+            step()
+        except Exception as another:
+            warnings.warn(
+                f"While ending a failed run: {type(another).__name__}: {another}", stacklevel=2
+            )
+    trainer.state.stage = None
+
+
+def _nothing(*_: Any) -> None:
+    """Stand in for hooks of a run that failed before they were bound."""

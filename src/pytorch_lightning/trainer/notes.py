@@ -1,0 +1,38 @@
+"""Where an error happened, as a note on the error."""
+
+import sys
+from typing import Any
+
+from torch import Tensor
+
+from pytorch_lightning.loops.run import Run
+from pytorch_lightning.utilities.tree import leaves
+
+_MOST_SHAPES = 4
+
+
+def add_note(run: Run, error: BaseException) -> None:
+    """Say in which hook, epoch and batch an error was raised."""
+    if isinstance(error, KeyboardInterrupt | SystemExit) or not run.session.hook:
+        return
+    state = run.state
+    where = [f"in `{run.session.hook}`", f"epoch {state.epoch}", f"batch {_batch(run)}"]
+    if shapes := _shapes(run.session.batch):
+        where.append(f"batch shapes {shapes}")
+    note = ", ".join(where)
+    if sys.version_info >= (3, 11):
+        error.add_note(note)
+    else:
+        error.__dict__.setdefault("__notes__", []).append(note)
+
+
+def _batch(run: Run) -> int:
+    evaluating = run.session.results is not run.publish.train
+    return run.state.val_batch if evaluating else run.state.batch
+
+
+def _shapes(batch: Any) -> str:
+    tensors = [leaf for leaf in leaves(batch) if isinstance(leaf, Tensor)]
+    shown = [f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in tensors]
+    more = ", ..." if len(shown) > _MOST_SHAPES else ""
+    return ", ".join(shown[:_MOST_SHAPES]) + more
