@@ -4,6 +4,10 @@ import importlib
 
 from pytorch_lightning import _aliases
 from pytorch_lightning.__about__ import __version__
+from pytorch_lightning.core.callback import Callback
+from pytorch_lightning.core.datamodule import LightningDataModule
+from pytorch_lightning.core.module import LightningModule
+from pytorch_lightning.trainer.trainer import Trainer
 from pytorch_lightning.utilities.console import (
     LIGHTNING_LOGO,
     cli_lightning_logo,
@@ -15,6 +19,10 @@ from pytorch_lightning.utilities.warnings import disable_possible_user_warnings
 
 __all__ = [
     "LIGHTNING_LOGO",
+    "Callback",
+    "LightningDataModule",
+    "LightningModule",
+    "Trainer",
     "__version__",
     "cli_lightning_logo",
     "disable_possible_user_warnings",
