@@ -144,9 +144,7 @@ LOADERS = {
     "batch_sampler": lambda **o: DataLoader(
         Noisy(), batch_sampler=BatchSampler(RandomSampler(Noisy()), 5, True), **o
     ),
-    "eager_batch_sampler": lambda **o: DataLoader(
-        Noisy(), batch_sampler=EagerPairs(Noisy()), **o
-    ),
+    "eager_batch_sampler": lambda **o: DataLoader(Noisy(), batch_sampler=EagerPairs(Noisy()), **o),
     "unbatched": lambda **o: plain(batch_size=None, shuffle=True, **o),
     "unbatched_eager": lambda **o: plain(batch_size=None, sampler=Eager(Noisy()), **o),
     "generator": with_generator,
@@ -571,6 +569,38 @@ class CountingLoader(Stream):
 
 class NoisyLoader(NoisyStream):
     pass
+
+
+class PutOnce(Stream):
+    """Starts each pass at its beginning, but the first one where it was put."""
+
+    start = 0
+
+    def __iter__(self):
+        self.cursor, self.start = self.start, 0
+        while self.cursor < self.length:
+            self.cursor += 1
+            yield self.cursor
+
+    def load_state_dict(self, state):
+        self.cursor = self.start = state["cursor"]
+
+
+@pytest.mark.parametrize("make", [lambda: DataLoader(PutOnce(3)), lambda: PutOnce(3)])
+def test_a_stream_put_at_its_end_starts_again_with_the_next_pass(make):
+    source = Source(make())
+    source.begin()
+    places = [source.position() for _ in source]
+    places.append(source.position())
+    for place in places:
+        again = Source(make())
+        again.seek(place)
+        assert [int(number) for number in again] == [1, 2, 3][place["batches"] :]
+        again.begin()
+        assert [int(number) for number in again] == [1, 2, 3]
+    again.seek(places[-1])
+    again.begin()
+    assert [int(number) for number in again] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,11 @@ class CombinedLoader(Iterable[_Item]):
                 loader._iterator = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_items": None}  # iterators cannot be pickled
+        return {"iterables": self._iterables, "mode": self._mode, "limits": self._limits}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        CombinedLoader.__init__(self, state["iterables"], state["mode"])
+        self._limits = state["limits"]
 
     def _open(self, index: int) -> Iterator[Any]:
         limit = self.limit_of(index)

@@ -130,13 +130,16 @@ class Feed:
             return self._next_of(index)
         except StopIteration:
             self._done[index] = True
-            if all(self._done) or source.batches == 0:
+            if all(self._done):
                 raise
+        gave_before = source.batches > 0
         source.limit = min(self._limit_of(index), self.limit - self.batches)
         source.begin()
         try:
             return next(source)
         except StopIteration as error:
+            if not gave_before:  # empty: there is nothing to go round in
+                raise
             raise DataError(
                 f"Loader {index}, `{type(source.loader).__name__}`, is shorter than the others and "
                 "gave nothing when it was started again. Pass an object whose `iter()` starts "
@@ -160,6 +163,7 @@ class Feed:
             repeat_last: As if the last batch had not been handed out.
         """
         repeat_last = repeat_last and self.batches > 0
+        over = (self.is_last or self._finished) and not repeat_last
         return {
             "begun": self._begun,
             "batches": self.batches - repeat_last,
@@ -169,7 +173,7 @@ class Feed:
             "kind": "feed",
             "done": list(self._done),
             "sources": [
-                source.position(repeat_last=repeat_last and gave)
+                source.position(repeat_last=repeat_last and gave, leave=over)
                 for source, gave in zip(self.sources, self._gave, strict=True)
             ],
         }

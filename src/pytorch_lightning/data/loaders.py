@@ -64,6 +64,7 @@ class LoaderReader:
         self._recent: deque[_Fetched] = deque(maxlen=3)
         self._base_seed: int | None = None
         self._states: list[bytes | None] = [None] * self._workers
+        self._put_at_end = False  # a data set that was told to stand at the end of its pass
         self._turned = False  # the workers stand for others, or were not started yet
 
     def begin(self, limit: float) -> Callable[[], Any]:
@@ -147,6 +148,8 @@ class LoaderReader:
         try:
             batch, num_samples, state = next(self._iterator)
         except StopIteration as error:
+            if self._put_at_end and self._fetched == 0:
+                return self._fetch_again()
             if stream is None or stream.is_over:
                 raise
             raise self._data_error(error) from error
@@ -159,8 +162,15 @@ class LoaderReader:
             known.replaced = self._states[worker]
             self._states[worker] = state
         self._fetched = known.number
+        self._put_at_end = False
         self._recent.append(known)
         return batch
+
+    def _fetch_again(self) -> Any:
+        """Begin once more: the data set still stood at the end, where the resume had put it."""
+        self._put_at_end = False
+        self._open_twin()
+        return self._fetch()
 
     def _data_error(self, error: Exception) -> DataError:
         name, where = type(self._dataset).__name__, ""
@@ -211,6 +221,7 @@ class LoaderReader:
         if self._stream is not None:
             self._stream.seek(position["order"], batches, finished=over)
         self._start(batches, limit)
+        self._put_at_end = over and self._has_cursor
         if over:
             self._turned = True  # there are no workers yet
             if self._stream is not None:
@@ -229,13 +240,8 @@ class LoaderReader:
             turn = batches % self._workers
             self._turned = turn != 0
             return Resumed(base_seed, turn, list(self._states))
-        if position["workers"] != self._workers and batches > 0:
-            warnings_given.warn(
-                f"The run was saved with `num_workers={position['workers']}` and goes on with "
-                f"{self._workers}: the order of the samples is kept, what workers draw at random "
-                f"is not. Keep the number for an exact resume.",
-                category=PossibleUserWarning,
-            )
+        if batches > 0 and (self._keeps_states or position.get("states")):
+            _say_reseeded(position["workers"], self._workers)
         if self._workers == 0:
             return None
         self._states = [None] * self._workers
@@ -263,3 +269,15 @@ class LoaderReader:
 
 def _to_tensor(packed: bytes) -> torch.Tensor:
     return torch.frombuffer(bytearray(packed), dtype=torch.uint8)
+
+
+def _say_reseeded(before: int, now: int) -> None:
+    reason = (
+        f"was saved with `num_workers={before}` and goes on with {now}"
+        if before != now
+        else "lacks the random states of its workers"
+    )
+    warnings_given.warn(
+        f"The run {reason}: the order of the samples is kept, what workers draw at random is not.",
+        category=PossibleUserWarning,
+    )

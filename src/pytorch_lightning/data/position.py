@@ -141,14 +141,15 @@ class Source:
         """The indices of the samples in the last batch, where they are known at no cost."""
         return None if self._reader is None else self._reader.sample_ids(self.batches)
 
-    def position(self, *, repeat_last: bool = False) -> dict[str, Any]:
+    def position(self, *, repeat_last: bool = False, leave: bool = False) -> dict[str, Any]:
         """Where the pass is, as plain data.
 
         Args:
             repeat_last: As if the last batch had not been handed out.
+            leave: As if a batch that was read ahead had been handed out: nobody will ask for it.
         """
         repeat_last = repeat_last and self.batches > 0
-        batches = self.batches - repeat_last
+        batches = self.batches - repeat_last + (len(self._ahead) if leave else 0)
         position: dict[str, Any] = {
             "begun": self._begun,
             "batches": batches,

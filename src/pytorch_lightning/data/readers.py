@@ -152,17 +152,15 @@ class StatefulReader(_Uncollated):
         self._iterator: Iterator[Any] | None = None
         self._fetched = 0
         self._states: deque[tuple[int, Any]] = deque(maxlen=3)
-        self._at_end = False
+        self._put_at_end = False
 
     def begin(self, limit: float) -> Callable[[], Any]:
-        if self._at_end and self._iterator is None:
-            next(iter(self._loader), None)  # let it notice that the pass it was put into is over
         self._iterator = iter(self._loader)
         self._start(0)
         return self._fetch
 
     def _start(self, batches: int) -> None:
-        self._fetched, self._at_end = batches, False
+        self._fetched = batches
         self._states.clear()
 
     def _fetch(self) -> Any:
@@ -171,9 +169,17 @@ class StatefulReader(_Uncollated):
         self._states.append((self._fetched, copy.deepcopy(self._loader.state_dict())))
         try:
             batch = next(self._iterator)
+        except StopIteration:
+            if not (self._put_at_end and self._fetched == 0):
+                raise
+            # it still stood at the end, where the resume had put it
+            self._put_at_end = False
+            self._iterator = iter(self._loader)
+            return self._fetch()
         except IndexError as error:
             raise _data_error(self._loader, error) from error
         self._fetched += 1
+        self._put_at_end = False
         return batch
 
     def position(self, batches: int) -> dict[str, Any]:
@@ -189,7 +195,7 @@ class StatefulReader(_Uncollated):
         self._iterator = None
         self._start(batches)
         self._states.append((batches, position["loader"]))
-        self._at_end = not finished and bool(position["at_end"])
+        self._put_at_end = finished or bool(position["at_end"])
         return self._fetch
 
     def advice(self) -> str:
