@@ -62,8 +62,8 @@ class LineProgress(ProgressBar):
     def __init__(self, seconds: float = 5.0) -> None:
         super().__init__()
         self._seconds = seconds
-        self._train_pace = Pace(seconds=1.0)
-        self._eval_pace = Pace(seconds=1.0)
+        self._train_pace = Pace(seconds=min(1.0, seconds / 2))
+        self._eval_pace = Pace(seconds=min(1.0, seconds / 2))
         self._training = _Pass("Epoch 0", math.inf)
         self._evaluation = _Pass("", math.inf)
         self._trained = self._evaluated = 0
