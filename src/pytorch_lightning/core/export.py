@@ -66,7 +66,7 @@ def export_torchscript(
             compiled = torch.jit.script(module, **kwargs)
         else:
             arguments = _sample(module, example_inputs, "example_inputs")
-            compiled = torch.jit.trace(module, arguments, **kwargs)
+            compiled = torch.jit.trace(module, arguments, **kwargs)  # type: ignore[no-untyped-call]
     if file_path is not None:
         buffer = io.BytesIO()
         torch.jit.save(compiled, buffer)
@@ -76,7 +76,7 @@ def export_torchscript(
 
 def _write(path: str | Path, data: bytes) -> None:
     if "://" in str(path):
-        import fsspec  # noqa: PLC0415 - slow to import
+        import fsspec  # type: ignore[import-untyped]  # slow to import
 
         with fsspec.open(str(path), "wb") as file:
             file.write(data)
@@ -87,7 +87,7 @@ def _write(path: str | Path, data: bytes) -> None:
 def export_tensorrt(module: Any, file_path: Any, input_sample: Any, **kwargs: Any) -> Any:
     """Export to TensorRT, where its package is installed."""
     try:
-        import torch_tensorrt  # noqa: PLC0415 - optional
+        import torch_tensorrt  # type: ignore[import-not-found]  # optional
     except Exception as error:  # a broken installation as well
         raise ModuleNotFoundError(
             "`to_tensorrt` needs the package torch_tensorrt: pip install torch-tensorrt."

@@ -215,7 +215,7 @@ class LightningModule(HyperparametersMixin, ModelHooks, DataHooks, CheckpointHoo
         self._moved(torch.device("cpu"))
         return self
 
-    def type(self, dst_type: str | torch.dtype) -> Self:  # type: ignore[override]
+    def type(self, dst_type: str | torch.dtype) -> Self:
         """Convert all parameters and buffers."""
         super().type(dst_type)
         self._moved(dtype=dst_type if isinstance(dst_type, torch.dtype) else None)
@@ -431,7 +431,7 @@ class LightningModule(HyperparametersMixin, ModelHooks, DataHooks, CheckpointHoo
     @plain
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Compute the gradients; override for another way to do so."""
-        loss.backward(*args, **kwargs)
+        loss.backward(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def toggle_optimizer(
         self, optimizer: Optimizer | LightningOptimizer, optimizer_idx: int | None = None

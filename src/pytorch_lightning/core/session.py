@@ -12,11 +12,19 @@ from pytorch_lightning.utilities.types import LRSchedulerConfig
 class Session(Protocol):
     """The verbs behind `self.log`, `self.optimizers` and their like; a run implements them."""
 
-    optimizers: Sequence[LightningOptimizer]
-    schedulers: Sequence[LRSchedulerConfig]
+    @property
+    def optimizers(self) -> Sequence[LightningOptimizer]:
+        """The optimizers of the run, wrapped."""
+
+    @property
+    def schedulers(self) -> Sequence[LRSchedulerConfig]:
+        """The learning rate schedulers of the run."""
 
     def record(self, name: str, value: Any, batch_size: int | None, flags: tuple[Any, ...]) -> None:
         """Take a logged value; `flags` are the other arguments of `LightningModule.log`."""
+
+    def record_dict(self, values: Any, batch_size: int | None, flags: tuple[Any, ...]) -> None:
+        """Take several logged values, or a collection of metrics."""
 
     def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Backward through precision and hooks, in manual optimization."""

@@ -115,11 +115,12 @@ def after_batch(run: Run) -> None:
     assert data is not None
     if state.at is Mark.IN_VALIDATION:
         evaluate(run, "validation")
-    elif state.at is Mark.AFTER_BATCH:
-        if limits.validation_due(run.limits, state, is_last=data.is_last):
-            if state.window_closed:
-                run.hooks.on_validation_model_zero_grad()
-            evaluate(run, "validation")
+    elif state.at is Mark.AFTER_BATCH and limits.validation_due(
+        run.limits, state, is_last=data.is_last
+    ):
+        if state.window_closed:
+            run.hooks.on_validation_model_zero_grad()
+        evaluate(run, "validation")
     state.at = Mark.AFTER_VALIDATION
     step_schedulers(run, plateau=True)
     if state.window_closed:

@@ -21,8 +21,8 @@ class Limits:
         num_batches: Training batches per epoch; inf when unknown.
     """
 
-    max_epochs: int = -1
-    min_epochs: int = 0
+    max_epochs: int | None = -1
+    min_epochs: int | None = 0
     max_steps: int = -1
     min_steps: int | None = None
     accumulate: int = 1
@@ -42,7 +42,7 @@ def finished(limits: Limits, state: State) -> bool:
     """Whether a limit is reached, or somebody asked to stop and the minimums are met."""
     if limits.max_steps != -1 and state.step >= limits.max_steps:
         return True
-    if limits.max_epochs != -1 and state.epoch >= limits.max_epochs:
+    if limits.max_epochs not in (-1, None) and state.epoch >= limits.max_epochs:
         return True
     if limits.num_batches == 0:
         return True
@@ -82,7 +82,7 @@ def count_limit(length: float, limit: int | float, name: str) -> float:
     """How many batches a `limit_*_batches` leaves of a loader of `length`.
 
     Raises:
-        MisconfigurationException: If a fraction of an unknown length is asked for, or it leaves no batch.
+        MisconfigurationException: If a share of an unknown length is asked for, or of too few.
     """
     if isinstance(limit, int) or limit == 0.0:
         return min(length, limit)

@@ -30,7 +30,7 @@ def attribute_of(module: nn.Module, metric: Any, given: str | None) -> str:
     """
     for name, child in module.named_modules():
         if child is metric or (given is not None and name == given):
-            return name
+            return str(name)
     raise MisconfigurationException(
         f"`self.log` got a {type(metric).__name__} that is no attribute of "
         f"{type(module).__name__}: assign it in `__init__` (`self.metric = ...`), so that it moves "

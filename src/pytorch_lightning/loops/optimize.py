@@ -149,8 +149,10 @@ class Step:
 
     def _loss(self, output: Any) -> Tensor | None:
         """The loss for backward; what `on_train_batch_end` will see is kept."""
+        loss: Tensor | None
+        extra: dict[str, Any] | None = None
         if isinstance(output, Tensor):
-            loss, extra = output, None
+            loss = output
         elif output is None:
             _say_skipped()
             self.output = None

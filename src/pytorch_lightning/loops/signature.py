@@ -126,7 +126,7 @@ def bind_backward(run: Run, index: int, optimizer: Any) -> Callable[[Tensor], An
     own = overrides(module, "backward")
     verbs = ("pre_backward", "backward", "post_backward")
     if not own and is_plain(strategy, *verbs) and is_plain(precision, *verbs):
-        return lambda loss: loss.backward()
+        return lambda loss: loss.backward()  # type: ignore[no-untyped-call]
     extra: tuple[Any, ...] = ()
     if own:
         room = positional_capacity(module.backward)
@@ -177,7 +177,8 @@ def bind_optimizer_step(
         if is_plain(strategy, "optimizer_step") and is_plain(
             strategy.precision_plugin, "optimizer_step"
         ):
-            return raw.step  # type: ignore[return-value]  # what it returns is not used
+            bare: Callable[[Callable[[], Any]], Any] = raw.step
+            return bare
         return lambda closure: strategy.optimizer_step(raw, closure, model=module)
     found = parameters(own)
     has_index = (

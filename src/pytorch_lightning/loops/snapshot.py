@@ -124,10 +124,9 @@ def saves_inside_batches(owners: Sequence[Any]) -> bool:
             if cls.__module__.startswith(("pytorch_lightning.", "torch.", "builtins")):
                 continue
             for name, value in vars(cls).items():
-                code = getattr(value, "__code__", None)
-                if code is not None and "save_checkpoint" in code.co_names:
-                    if name not in _AFTER_THE_STEP:
-                        return True
+                names = getattr(getattr(value, "__code__", None), "co_names", ())
+                if "save_checkpoint" in names and name not in _AFTER_THE_STEP:
+                    return True
     return False
 
 
@@ -227,7 +226,7 @@ def restore_counters(run: Run, checkpoint: dict[str, Any]) -> None:
     run.state.load_state_dict(own["state"] if own else schema.state_from_loops(loops))
     epoch, most = run.state.epoch, run.limits.max_epochs
     finished = epoch + (run.state.at is Mark.EPOCH_END)
-    if most != -1 and finished > most:
+    if most not in (-1, None) and finished > most:
         raise MisconfigurationException(
             f"The checkpoint is of epoch {finished}, but `max_epochs={most}`: pass a larger "
             "`max_epochs` to train further."

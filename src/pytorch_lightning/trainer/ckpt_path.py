@@ -121,6 +121,6 @@ def _left_by_exception(trainer: "pl.Trainer") -> Any:
     """A run that failed with `OnExceptionCheckpoint` goes on from what it left."""
     for callback in trainer.checkpoint_callbacks:
         if type(callback).__name__ == "OnExceptionCheckpoint":
-            path = callback.ckpt_path
-            return path if paths.exists(path) else None
+            path = getattr(callback, "ckpt_path", None)
+            return path if path and paths.exists(path) else None
     return None

@@ -168,7 +168,8 @@ def _module_of(trainer: "pl.Trainer", model: Any) -> LightningModule:
         model = from_compiled(model)
     if not isinstance(model, LightningModule):
         raise TypeError(
-            f"`model` must be a `LightningModule` or a compiled one, got {type(model).__qualname__}."
+            "`model` must be a `LightningModule` or a compiled one, got "
+            f"{type(model).__qualname__}."
         )
     return model
 
@@ -301,7 +302,7 @@ def _set_up(
     _merge_callbacks(trainer, module)
     bind_hooks(trainer, run)
     strategy.setup_environment()
-    trainer.profiler.setup(stage=fn, local_rank=trainer.local_rank, log_dir=trainer.log_dir)
+    trainer.profiler.setup(stage=str(fn), local_rank=trainer.local_rank, log_dir=trainer.log_dir)
     run.hooks.prepare_data()
     run.hooks.on_before_accelerator_backend_setup()
     run.hooks.setup(str(fn))

@@ -55,6 +55,17 @@ class Trainer(ArgparseBridge):
         3
     """
 
+    # Set from the arguments; programs read and write them.
+    fast_dev_run: int | bool
+    limit_train_batches: int | float
+    limit_val_batches: int | float
+    limit_test_batches: int | float
+    limit_predict_batches: int | float
+    overfit_batches: int | float
+    val_check_interval: Any
+    num_sanity_val_steps: int | float
+    reload_dataloaders_every_n_epochs: int
+
     @accept_all_spellings
     def __init__(
         self,
@@ -225,9 +236,10 @@ class Trainer(ArgparseBridge):
         Returns:
             What `predict_step` returned per batch, on the CPU; one list per loader if several.
         """
-        return lifecycle.predict(
+        found: list[Any] | None = lifecycle.predict(
             self, model, dataloaders, datamodule, return_predictions, ckpt_path, weights_only
         )
+        return found
 
     def save_checkpoint(
         self,

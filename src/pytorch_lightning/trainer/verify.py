@@ -34,7 +34,8 @@ def fit(trainer: "pl.Trainer", run: Run, train: Any, val: Any) -> None:
         module, "configure_sharded_model"
     ):
         raise RuntimeError(
-            f"`{name}` defines both `configure_model` and `configure_sharded_model`; keep the first."
+            f"`{name}` defines both `configure_model` and `configure_sharded_model`; keep "
+            "the first."
         )
     _check_transfer(run)
 
