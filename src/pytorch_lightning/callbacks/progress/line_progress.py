@@ -9,7 +9,11 @@ from pytorch_lightning.callbacks.progress.evaluation import note_batch_end, note
 from pytorch_lightning.callbacks.progress.never_fatal import never_fatal
 from pytorch_lightning.callbacks.progress.pace import Pace
 from pytorch_lightning.callbacks.progress.progress_bar import Metrics, ProgressBar
-from pytorch_lightning.callbacks.progress.remaining import batches_left, in_words
+from pytorch_lightning.callbacks.progress.remaining import (
+    batches_left,
+    in_words,
+    name_of_epoch,
+)
 from pytorch_lightning.callbacks.progress.tqdm_bar import Tqdm
 
 if TYPE_CHECKING:
@@ -95,7 +99,7 @@ class LineProgress(ProgressBar):
 
     @never_fatal
     def on_train_epoch_start(self, trainer: "pl.Trainer", *_: Any) -> None:
-        self._training = _Pass(_name_of_epoch(trainer), self.total_train_batches)
+        self._training = _Pass(name_of_epoch(trainer), self.total_train_batches)
         self._trained = 0
         if self.is_enabled:
             self._train_pace.start(self._training.total)
@@ -193,12 +197,6 @@ class LineProgress(ProgressBar):
             return
         self._said_at = monotonic()
         print(line, file=sys.stdout, flush=True)
-
-
-def _name_of_epoch(trainer: "pl.Trainer") -> str:
-    last = trainer.max_epochs
-    known = last is not None and last > 0
-    return f"Epoch {trainer.current_epoch}" + (f"/{last - 1}" if known else "")
 
 
 def _written(metrics: Metrics) -> list[str]:

@@ -1,4 +1,4 @@
-"""How much of a run is left."""
+"""Where a run is, and how much of it is left."""
 
 import math
 from typing import TYPE_CHECKING
@@ -26,3 +26,9 @@ def in_words(seconds: float) -> str:
     """Write a duration as hours, minutes and seconds."""
     minutes, rest = divmod(int(seconds + 0.5), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def name_of_epoch(trainer: "pl.Trainer") -> str:
+    """Write the number of the epoch, and that of the last one where it is known."""
+    last = trainer.max_epochs
+    return f"Epoch {trainer.current_epoch}" + (f"/{last - 1}" if last and last > 0 else "")

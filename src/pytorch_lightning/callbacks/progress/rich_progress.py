@@ -8,6 +8,7 @@ from pytorch_lightning.callbacks.progress.evaluation import note_batch_end, note
 from pytorch_lightning.callbacks.progress.never_fatal import never_fatal
 from pytorch_lightning.callbacks.progress.pace import Pace
 from pytorch_lightning.callbacks.progress.progress_bar import ProgressBar
+from pytorch_lightning.callbacks.progress.remaining import name_of_epoch
 from pytorch_lightning.utilities.imports import import_optional
 
 if TYPE_CHECKING:
@@ -162,13 +163,10 @@ class RichProgressBar(ProgressBar):
         if self.is_disabled:
             return
         self._trained = 0
-        last = trainer.max_epochs
-        known = last is not None and last > 0
-        words = f"Epoch {trainer.current_epoch}" + (f"/{last - 1}" if known else "")
         if not self._leave:
             self._remove(self._train_task)
         total = self.total_train_batches
-        self._train_task = self._add(words, total)
+        self._train_task = self._add(name_of_epoch(trainer), total)
         self._train_pace.start(total)
 
     def on_train_batch_end(
