@@ -63,16 +63,27 @@ def read_checkpoint(
             f"{name!r} holds a {type(content).__name__}, and a checkpoint is a dictionary. Pass a "
             "file that `Trainer.save_checkpoint` or `torch.save({...})` wrote."
         )
-    return from_plain(content) if weights_only is not False else content
+    if weights_only is False:
+        return content
+    try:
+        restored: dict[str, Any] = from_plain(content)
+    except CheckpointError as error:
+        raise CheckpointError(f"{name!r}: {error}") from error.__cause__
+    return restored
 
 
 def verify_checkpoint(path: str | Path) -> None:
-    """Read a checkpoint and throw it away, to know that it is whole.
+    """Make sure that a checkpoint is whole, by its hash; by reading it where it carries none.
 
     Raises:
         CheckpointError: It is not.
     """
-    read_checkpoint(path, "cpu")
+    with _opened(path) as (file, name):
+        size = file.seek(0, os.SEEK_END)
+        _check_whole(file, size, name)
+        sealed = seal_of(file, size) is not None
+    if not sealed:
+        read_checkpoint(path, "cpu")
 
 
 def _read(file: BinaryIO, size: int, name: str, map_location: Any) -> Any:
