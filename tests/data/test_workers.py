@@ -8,7 +8,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from pytorch_lightning.data import Source
-from pytorch_lightning.data.workers import capture_worker, mixed_seed, restore_worker
+from pytorch_lightning.data.generators import GlobalGenerators
+from pytorch_lightning.data.workers import mixed_seed, pack, unpack
 from pytorch_lightning.utilities.rank_zero import warnings_given
 from pytorch_lightning.utilities.seed import capture_rng, restore_rng, seed_everything
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
@@ -37,16 +38,45 @@ def load(source):
     return [row for batch in source for row in batch.tolist()]
 
 
-def test_a_packed_state_gives_the_same_draws():
-    random.gauss(0, 1)
-    np.random.randn()  # both leave half a pair behind
-    packed = capture_worker()
-    first = torch.rand(3).tolist(), random.gauss(0, 1), random.random(), np.random.randn(3).tolist()
-    torch.rand(9), random.random(), np.random.rand()
-    restore_worker(packed)
-    again = torch.rand(3).tolist(), random.gauss(0, 1), random.random(), np.random.randn(3).tolist()
-    assert first == again
+def draws():
+    own = torch.rand(3).tolist(), random.gauss(0, 1), random.random()
+    return *own, np.random.randn(3).tolist(), np.random.rand()
+
+
+@pytest.mark.parametrize("half_a_pair", [False, True])
+def test_a_packed_state_gives_the_same_draws(half_a_pair):
+    if half_a_pair:
+        random.gauss(0, 1)
+        np.random.randn()
+    packed = pack(GlobalGenerators().take())
+    first = draws()
+    unpack(packed)
+    assert draws() == first
     assert isinstance(packed, bytes)
+
+
+def test_every_change_of_the_generators_is_taken():
+    """NumPy's state is read from memory; a waiting half of a pair is not there."""
+    generators = GlobalGenerators()
+    changes = [
+        lambda: None,
+        lambda: np.random.rand(),
+        lambda: np.random.randn(),
+        lambda: np.random.randn(),
+        lambda: np.random.rand(700),
+        lambda: np.random.seed(3),
+        lambda: random.random(),
+        lambda: torch.rand(1),
+        lambda: np.random.set_state(np.random.RandomState(8).get_state()),
+    ]
+    for change in changes:
+        change()
+        packed = pack(generators.take())
+        assert packed == pack(GlobalGenerators().take())
+        expected = draws()
+        unpack(packed)
+        assert draws() == expected
+        unpack(packed)
 
 
 def test_mixed_seeds_differ_in_every_part():

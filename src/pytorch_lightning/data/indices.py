@@ -1,17 +1,21 @@
 """The index stream of a loader: counted, capped, and able to start anywhere."""
 
 import copy
-import random
-import sys
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-import torch
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
-from pytorch_lightning.utilities.seed import capture_rng, restore_rng
+from pytorch_lightning.data.generators import (
+    GlobalGenerators,
+    as_plain,
+    is_generator,
+    restore_generator,
+    state_of,
+)
+from pytorch_lightning.utilities.seed import restore_rng
 
 
 def samplers_of(loader: Any) -> list[Any]:
@@ -43,35 +47,43 @@ class OrderState:
         samplers = samplers_of(loader)
         self._stateful = [s for s in samplers if has_state(s)]
         self._generators: list[Any] = []
+        self._shared = GlobalGenerators()
         own = getattr(loader, "generator", None)
         values = [v for s in samplers for v in getattr(s, "__dict__", {}).values()]
         for value in [own, *values]:
-            if _is_generator(value) and not any(value is g for g in self._generators):
+            if is_generator(value) and not any(value is g for g in self._generators):
                 self._generators.append(value)
 
     def capture(self, *, shared: bool = True) -> dict[str, Any]:
-        """The state as plain data.
+        """The state; `plain` makes data of it.
 
         Args:
             shared: With the generators that the whole process shares.
         """
         state: dict[str, Any] = {
-            "generators": [_generator_state(g) for g in self._generators],
+            "generators": [state_of(g) for g in self._generators],
             "samplers": [copy.deepcopy(s.state_dict()) for s in self._stateful],
         }
         if shared:
-            state["shared"] = capture_rng(accelerators=False)
+            state["shared"] = self._shared.take()
         return state
+
+    @staticmethod
+    def plain(state: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Plain data of what `capture` took."""
+        if state is None:
+            return None
+        return {name: as_plain(value) for name, value in state.items()}
 
     def restore(self, state: dict[str, Any], *, samplers: bool = True) -> None:
         """Put back what `capture` took, as far as the loader still has it."""
         for generator, value in zip(self._generators, state["generators"], strict=False):
-            _restore_generator(generator, value)
+            restore_generator(generator, value)
         if samplers:
             for sampler, value in zip(self._stateful, state["samplers"], strict=False):
                 sampler.load_state_dict(copy.deepcopy(value))
         if "shared" in state:
-            restore_rng(state["shared"])
+            restore_rng(as_plain(state["shared"]))
 
 
 def has_state(part: Any) -> bool:
@@ -79,41 +91,6 @@ def has_state(part: Any) -> bool:
     return callable(getattr(part, "state_dict", None)) and callable(
         getattr(part, "load_state_dict", None)
     )
-
-
-def _numpy_generator(value: Any) -> bool:
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and isinstance(value, numpy.random.Generator)
-
-
-def _is_generator(value: Any) -> bool:
-    return isinstance(value, torch.Generator | random.Random) or _numpy_generator(value)
-
-
-def _generator_state(generator: Any) -> Any:
-    if isinstance(generator, torch.Generator):
-        return generator.get_state()
-    if isinstance(generator, random.Random):
-        version, words, gauss = generator.getstate()
-        return [version, torch.tensor(words, dtype=torch.int64), gauss]
-    return _without_arrays(generator.bit_generator.state)
-
-
-def _restore_generator(generator: Any, state: Any) -> None:
-    if isinstance(generator, torch.Generator):
-        generator.set_state(state)
-    elif isinstance(generator, random.Random):
-        version, words, gauss = state
-        generator.setstate((version, tuple(words.tolist()), gauss))
-    else:
-        generator.bit_generator.state = state
-
-
-def _without_arrays(state: Any) -> Any:
-    """NumPy's dictionaries with lists for arrays, which a safe reader accepts."""
-    if isinstance(state, dict):
-        return {name: _without_arrays(value) for name, value in state.items()}
-    return state.tolist() if hasattr(state, "tolist") else state
 
 
 class IndexStream:
@@ -185,8 +162,8 @@ class IndexStream:
     def position(self) -> dict[str, Any]:
         """What it takes to draw this pass again, as plain data."""
         return {
-            "at_iter": self.at_iter,
-            "at_first": self.at_first,
+            "at_iter": OrderState.plain(self.at_iter),
+            "at_first": OrderState.plain(self.at_first),
             "now": self._order.capture(shared=False),
         }
 

@@ -4,10 +4,11 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from pytorch_lightning.data.generators import GlobalGenerators, as_plain
 from pytorch_lightning.data.indices import set_epoch
 from pytorch_lightning.data.readers import Reader, open_reader
 from pytorch_lightning.utilities.rank_zero import warnings_given
-from pytorch_lightning.utilities.seed import capture_rng, isolate_rng, restore_rng
+from pytorch_lightning.utilities.seed import isolate_rng, restore_rng
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
 
@@ -48,7 +49,8 @@ class Source:
         self._looks_ahead = False
         self._ahead: list[Any] = []
         self._failure: BaseException | None = None
-        self._rng_before: dict[int, dict[str, Any]] = {}  # of batches that were read ahead
+        self._generators = GlobalGenerators()
+        self._rng_before: dict[int, Any] = {}  # of batches that were read ahead
 
     def length(self) -> float:
         """The batches of a pass, as announced and capped; infinity if unknown."""
@@ -109,7 +111,7 @@ class Source:
             return batch
         assert self._reader is not None
         if self._reader.draws_here:
-            self._rng_before[number + 1] = capture_rng(accelerators=False)
+            self._rng_before[number + 1] = self._generators.take()
             self._rng_before.pop(number - 1, None)
         try:
             self._ahead.append(self._fetch())
@@ -128,7 +130,7 @@ class Source:
         if before is None:
             return self._fetch()
         with isolate_rng(include_cuda=False):
-            restore_rng(before)
+            restore_rng(as_plain(before))
             return self._fetch()
 
     @property
@@ -161,7 +163,7 @@ class Source:
             position["kind"] = self._reader.kind
             position["reader"] = self._reader.position(batches)
         if batches in self._rng_before:
-            position["read_with"] = self._rng_before[batches]
+            position["read_with"] = as_plain(self._rng_before[batches])
         return position
 
     def seek(self, position: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import get_worker_info
 from torch.utils.data._utils import worker as torch_worker
 
+from pytorch_lightning.data.generators import GlobalGenerators, Taken
 from pytorch_lightning.utilities.exceptions import DataError
 
 _LENGTHS = struct.Struct("<III")
@@ -20,24 +21,22 @@ _PYTHON = struct.Struct("<B?d625I")  # version, is there a gauss, gauss, Mersenn
 _NUMPY = struct.Struct("<iid")  # position, is there a gauss, gauss
 
 
-def capture_worker() -> bytes:
-    """The global generators of this process, packed; made once per batch."""
-    state = torch.get_rng_state()
-    numpy = sys.modules.get("numpy")
-    torch_part = bytes(state.tolist()) if numpy is None else state.numpy().tobytes()
-    version, words, gauss = random.getstate()
+def pack(taken: Taken) -> bytes:
+    """The global generators of a process in bytes, which pinning leaves alone."""
+    torch_state, (version, words, gauss), numpy_state = taken
+    has_numpy = numpy_state is not None and numpy_state[0] == "MT19937"
+    torch_part = torch_state.numpy().tobytes() if has_numpy else bytes(torch_state.tolist())
     python_part = _PYTHON.pack(version, gauss is not None, gauss or 0.0, *words)
     numpy_part = b""
-    if numpy is not None:
-        name, keys, place, has_gauss, cached = numpy.random.get_state()
-        if name == "MT19937":
-            numpy_part = _NUMPY.pack(place, has_gauss, cached) + keys.tobytes()
+    if has_numpy and numpy_state is not None:
+        _, keys, place, has_gauss, cached = numpy_state
+        numpy_part = _NUMPY.pack(place, has_gauss, cached) + keys.tobytes()
     lengths = _LENGTHS.pack(len(torch_part), len(python_part), len(numpy_part))
     return lengths + torch_part + python_part + numpy_part
 
 
-def restore_worker(packed: bytes) -> None:
-    """Put back what `capture_worker` packed."""
+def unpack(packed: bytes) -> None:
+    """Put packed generators back."""
     torch_length, python_length, numpy_length = _LENGTHS.unpack_from(packed)
     python_at = _LENGTHS.size + torch_length
     numpy_at = python_at + python_length
@@ -129,7 +128,7 @@ class StartWorker:
         if self.users is not None:
             self.users(worker)
         if resumed is not None and (state := resumed.states[worker]) is not None:
-            restore_worker(state)
+            unpack(state)
 
 
 class Collate:
@@ -139,6 +138,7 @@ class Collate:
         self.users = users
         self.counts = counts
         self.keeps_state = keeps_state
+        self.generators = GlobalGenerators()
 
     def __call__(self, samples: Any) -> tuple[Any, int | None, bytes | None]:
         try:
@@ -149,4 +149,4 @@ class Collate:
                 f"`collate_fn` `{name}` raised {type(error).__name__}: {error}"
             ) from error
         num_samples = len(samples) if self.counts else None
-        return batch, num_samples, (capture_worker() if self.keeps_state else None)
+        return batch, num_samples, (pack(self.generators.take()) if self.keeps_state else None)
