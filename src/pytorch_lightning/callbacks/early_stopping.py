@@ -88,6 +88,7 @@ class EarlyStopping(Callback):
         self.log_rank_zero_only = log_rank_zero_only
         self._check_on_train_epoch_end = check_on_train_epoch_end
 
+        self._has_patience_again = False
         self.wait_count = 0
         self.stopped_epoch = 0
         self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
@@ -107,6 +108,15 @@ class EarlyStopping(Callback):
         if self._check_on_train_epoch_end is None:
             each_epoch = trainer.val_check_interval == 1.0 and trainer.check_val_every_n_epoch == 1
             self._check_on_train_epoch_end = each_epoch
+
+    def on_pretrain_routine_end(
+        self, trainer: "pl.Trainer", pl_module: "pl.LightningModule"
+    ) -> None:
+        """Go on with a run that was stopped, when it is given more patience on resume."""
+        others = [other for other in trainer.early_stopping_callbacks if other is not self]
+        if self._has_patience_again and not any(map(_has_stopped, others)):
+            trainer.should_stop = False
+        self._has_patience_again = False
 
     def on_train_epoch_end(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
         if self._check_on_train_epoch_end and not self._should_skip_check(trainer):
@@ -133,6 +143,12 @@ class EarlyStopping(Callback):
         self.best_score = torch.as_tensor(state_dict["best_score"])
         self.stopping_reason = EarlyStoppingReason(state_dict.get("stopping_reason", 0))
         self.stopping_reason_message = state_dict.get("stopping_reason_message")
+        exhausted = self.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED
+        if exhausted and self.wait_count < self.patience:
+            self._has_patience_again = True
+            self.stopped_epoch = 0
+            self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
+            self.stopping_reason_message = None
 
     def _should_skip_check(self, trainer: "pl.Trainer") -> bool:
         return bool(trainer.state.fn != "fit" or trainer.sanity_checking)
@@ -219,3 +235,7 @@ class EarlyStopping(Callback):
 
 def _opposite(mode: str) -> str:
     return "max" if mode == "min" else "min"
+
+
+def _has_stopped(callback: EarlyStopping) -> bool:
+    return callback.stopping_reason is not EarlyStoppingReason.NOT_STOPPED
