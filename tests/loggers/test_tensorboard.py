@@ -196,6 +196,65 @@ def test_rewind_purges_the_future(tmp_path, writer_is_open):
     assert chart == [*((step, 1.0) for step in range(6)), (6, 2.0), (7, 2.0)]
 
 
+def train(logger, steps):
+    for step in steps:
+        logger.log_metrics({"loss": step / 8, "epoch": step // 4}, step=step)
+
+
+def validate(logger, step, counts):
+    for count in counts:
+        logger.log_metrics({"val_step": float(count)}, step=count)
+    logger.log_metrics({"val_epoch": 1.0, "epoch": step // 4}, step=step)
+
+
+def test_rewind_keeps_evaluation_batches_of_the_past(tmp_path):
+    """Their x counts evaluation batches, which may be far ahead of the steps."""
+    logger = TensorBoardLogger(tmp_path, version=0)
+    train(logger, range(4))
+    validate(logger, 3, range(20))
+    train(logger, range(4, 8))
+    validate(logger, 7, range(20, 40))
+    for _ in range(2):  # a second time after the first
+        logger.rewind(4)
+        logger.save()
+        expected = [(count, float(count)) for count in range(20)]
+        assert scalars(logger.log_dir)["val_step"] == expected
+        assert [x for x, _ in scalars(logger.log_dir)["loss"]] == list(range(4))
+        train(logger, range(4, 8))
+        validate(logger, 7, range(20, 40))
+    logger.save()
+    assert [x for x, _ in scalars(logger.log_dir)["val_step"]] == list(range(40))
+
+
+@pytest.mark.parametrize("resumed_at", range(1, 9))
+def test_resumed_curves_equal_the_uninterrupted_ones(tmp_path, resumed_at):
+    """Killed within the second validation, whose point of resume may lie before or after."""
+
+    def run(logger, start, stop_at=None):
+        for step in range(start, 12):
+            train(logger, [step])
+            if step % 4 == 3:
+                counts = range(step // 4 * 3, step // 4 * 3 + 3)
+                if step == stop_at:
+                    for count in list(counts)[:2]:
+                        logger.log_metrics({"val_step": float(count)}, step=count)
+                    return logger.save()
+                validate(logger, step, counts)
+        return logger.save()
+
+    whole = TensorBoardLogger(tmp_path, name="whole")
+    run(whole, 0)
+    killed = TensorBoardLogger(tmp_path, name="killed", version=0)
+    run(killed, 0, stop_at=7)
+    again = TensorBoardLogger(tmp_path, name="killed", version=0)
+    again.rewind(resumed_at)
+    if resumed_at % 4 == 0:  # saved before the validation of that step
+        step = resumed_at - 1
+        validate(again, step, range(step // 4 * 3, step // 4 * 3 + 3))
+    run(again, resumed_at)
+    assert scalars(again.log_dir) == scalars(whole.log_dir)
+
+
 @pytest.mark.filterwarnings("error")
 def test_graph(tmp_path):
     model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2), torch.nn.Dropout())

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
+from pytorch_lightning.loggers.event_files import CLOCK, is_event_file, read_past
 from pytorch_lightning.loggers.logger import Logger, rank_zero_experiment
 from pytorch_lightning.loggers.utilities import (
     RunFolder,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TensorBoardLogger"]
 
-_EVENTS = "tfevents"
 _MISSING = (
     "`TensorBoardLogger` needs TensorBoard: `pip install tensorboard` (or `tensorboardX`), "
     "or pass `logger=CSVLogger(...)`."
@@ -106,6 +106,7 @@ class TensorBoardLogger(Logger):
         self._summary: Any = None
         self._hparams_changed = False
         self._flat_hparams: dict[str, Any] | None = None  # as last told to TensorBoard
+        self._last_x: dict[str, int] = {}  # after a rewind, of the scalars of the past
         self.hparams: dict[str, Any] = {}
 
     @property
@@ -167,18 +168,25 @@ class TensorBoardLogger(Logger):
                 writer.add_scalars(name, value, step)
             else:
                 scalars[name] = _as_float(name, value)
+        if self._last_x:
+            scalars = self._not_replayed(scalars, step or 0)
         if scalars:
             self._write_scalars(scalars, step)
 
+    def _not_replayed(self, scalars: dict[str, float], step: int) -> dict[str, float]:
+        """Leave out what a resumed run goes through again: the curves have it."""
+        new = {name: value for name, value in scalars.items() if self._last_x.get(name, -1) < step}
+        for name in new:
+            self._last_x.pop(name, None)
+        clock = {name: value for name, value in scalars.items() if name == CLOCK}
+        return {**new, **clock} if new else {}
+
     def _write_scalars(self, scalars: Mapping[str, float], step: int | None) -> None:
         # One event for all: `add_scalar` takes some 30 us and a place in the queue for each.
+        writer: Any = self.experiment
         value = self._summary.Summary.Value
         values = [value(tag=name, simple_value=number) for name, number in scalars.items()]
-        self._add_summary(self._summary.Summary(value=values), step)
-
-    def _add_summary(self, summary: Any, step: int | None = None) -> None:
-        writer: Any = self.experiment
-        writer._get_file_writer().add_summary(summary, step)
+        writer._get_file_writer().add_summary(self._summary.Summary(value=values), step)
 
     @rank_zero_only
     def log_hyperparams(
@@ -202,9 +210,12 @@ class TensorBoardLogger(Logger):
             metrics = -1
         results = dict(metrics) if isinstance(metrics, Mapping) else {"hp_metric": metrics}
         self._flat_hparams = flat
-        self.log_metrics(results, 0 if step is None else step)
+        results = with_prefix(results, self._prefix, self.LOGGER_JOIN_CHAR)
+        scalars = {name: _as_float(name, value) for name, value in results.items()}
+        self._write_scalars(scalars, 0 if step is None else step)
+        writer: Any = self.experiment
         for summary in self._summary.hparams(flat, results):
-            self._add_summary(summary)
+            writer._get_file_writer().add_summary(summary)
 
     def _told_hparams(self) -> dict[str, Any] | None:
         """What TensorBoard knows, from an earlier object of this version too."""
@@ -256,22 +267,26 @@ class TensorBoardLogger(Logger):
 
     @rank_zero_only
     def rewind(self, step: int) -> None:
-        """Tell TensorBoard to forget what was written at `x >= step`.
+        """Tell TensorBoard to forget what the run that continues at `step` will write again.
 
-        It knows one x for all tags: those with an x of their own (a counter of evaluation
-        batches, say) are cut at the same number.
+        TensorBoard forgets by x, whatever the x counts: what is hidden although it is of the
+        past, such as values by the number of evaluation batches, is written again.
         """
-        runs = [self.log_dir, *(join(self.log_dir, name) for name in list_names(self.log_dir))]
-        written = [run for run in runs if any(_EVENTS in name for name in list_names(run))]
-        for run in written:
-            if run != self.log_dir:  # the curves of dictionaries are runs of their own
+        for name in list_names(self.log_dir):  # the curves of dictionaries are runs of their own
+            run = join(self.log_dir, name)
+            if any(map(is_event_file, list_names(run))):
                 writer_class, _ = _import_writer()
                 writer_class(log_dir=run, purge_step=step, **_distinct_file(writer_class)).close()
-        if self.log_dir not in written:
+        if not any(map(is_event_file, list_names(self.log_dir))):
             return
         self._close()
+        past = read_past(self.log_dir, step)
+        self._last_x = past.last_x
         self._purge_step = step
-        self.experiment.flush()
+        writer: Any = self.experiment
+        for event in past.purged:
+            writer._get_file_writer().add_event(event, event.step, event.wall_time)
+        writer.flush()
 
     def _close(self) -> None:
         if self._experiment is not None:
