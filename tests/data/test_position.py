@@ -272,6 +272,38 @@ def test_two_workers_resumed_twice():
     check_resume(make, seen, (place, rng), number=0, later=2)
 
 
+class Mixed(Eager):
+    """Draws each index from the generator that the model draws from too."""
+
+    def __iter__(self):
+        for _ in range(len(self.data)):
+            yield random.randrange(SIZE)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_draws_of_sampler_and_model_may_be_mixed(workers):
+    def make():
+        return plain(sampler=Mixed(Noisy()), num_workers=workers)
+
+    def run(source, places):
+        for batch in source:
+            random.random()  # dropout, say
+            places.append((batch[:, 0].tolist(), source.position(), capture_rng()))
+        source.close()
+
+    seed()
+    source, places = Source(make()), []
+    source.begin()
+    run(source, places)
+    for k in (0, 2, 4):
+        _, position, rng = places[k]
+        again, rest = Source(make()), []
+        again.seek(through_a_file(position))
+        restore_rng(rng)
+        run(again, rest)
+        assert [ids for ids, _, _ in rest] == [ids for ids, _, _ in places[k + 1 :]]
+
+
 def test_last_batch_can_be_repeated_with_workers():
     def make():
         return plain(shuffle=True, num_workers=2)

@@ -3,10 +3,19 @@
 import copy
 from collections import deque
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
-from torch.utils.data import BatchSampler, DataLoader, Sampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    DistributedSampler,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
 
 from pytorch_lightning.data.generators import (
     GlobalGenerators,
@@ -40,14 +49,26 @@ def set_epoch(loader: Any, epoch: int) -> None:
             tell(epoch)
 
 
+# Samplers of torch that never draw from the shared generators between two batches.
+_DRAW_ONCE = (
+    BatchSampler,
+    DistributedSampler,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
+
+
 class OrderState:
     """What the order of a loader depends on: generators and samplers with a state."""
 
-    def __init__(self, loader: Any) -> None:
+    def __init__(self, loader: Any, shared: GlobalGenerators) -> None:
         samplers = samplers_of(loader)
+        self.is_known = all(type(sampler) in _DRAW_ONCE for sampler in samplers)
         self._stateful = [s for s in samplers if has_state(s)]
         self._generators: list[Any] = []
-        self._shared = GlobalGenerators()
+        self._shared = shared
         own = getattr(loader, "generator", None)
         values = [v for s in samplers for v in getattr(s, "__dict__", {}).values()]
         for value in [own, *values]:
@@ -100,7 +121,7 @@ class IndexStream:
     the random generators at the same moments.
     """
 
-    def __init__(self, loader: DataLoader[Any], limit: float) -> None:
+    def __init__(self, loader: DataLoader[Any], limit: float, generators: GlobalGenerators) -> None:
         automatic = loader.batch_sampler is not None
         self.sampler: Any = loader.batch_sampler if automatic else loader.sampler
         self.limit = limit
@@ -109,7 +130,7 @@ class IndexStream:
         self.waiting: deque[Any] = deque()
         self.at_iter: dict[str, Any] | None = None
         self.at_first: dict[str, Any] | None = None
-        self._order = OrderState(loader)
+        self._order = OrderState(loader, generators)
         self._indices: Iterator[Any] | None = None
         self._placed = False
 
@@ -159,9 +180,17 @@ class IndexStream:
         """Follow `iter` again: the next pass starts at the beginning."""
         self._placed = False
 
-    def position(self) -> dict[str, Any]:
-        """What it takes to draw this pass again, as plain data."""
+    def position(self, handed_back: list[Any]) -> dict[str, Any]:
+        """What it takes to draw this pass again, as plain data.
+
+        Args:
+            handed_back: Indices of batches that were delivered but are to come again.
+        """
+        ahead: list[Any] = []
+        if not self._order.is_known and _are_plain(drawn := [*handed_back, *self.waiting]):
+            ahead = drawn  # a sampler of the user may have mixed its draws with those of the model
         return {
+            "ahead": ahead,
             "at_iter": OrderState.plain(self.at_iter),
             "at_first": OrderState.plain(self.at_first),
             "now": self._order.capture(shared=False),
@@ -177,7 +206,8 @@ class IndexStream:
             self._indices = iter(self.sampler)
             self._order.restore(position["now"], samplers=False)
             return
-        self._indices = self._skipped(batches)
+        ahead = list(position["ahead"])
+        self._indices = chain(ahead, self._skipped(batches + len(ahead)))
         if finished and batches < self.limit:
             deque(self._indices, maxlen=0)  # what a sampler does after its last index
 
@@ -195,6 +225,13 @@ class IndexStream:
         _skip(single, batches * size)
         rest: Iterator[Any] = iter(BatchSampler(single, size, self.sampler.drop_last))
         return rest
+
+
+def _are_plain(indices: Any) -> bool:
+    """Whether indices, or lists of them, can be written into a checkpoint as they are."""
+    if isinstance(indices, list):
+        return all(_are_plain(index) for index in indices)
+    return type(indices) in (int, str)
 
 
 def _skip(iterator: Iterator[Any], count: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
+from pytorch_lightning.data.generators import GlobalGenerators
 from pytorch_lightning.data.indices import IndexStream, has_state
 from pytorch_lightning.data.workers import Collate, Resumed, StartWorker, mixed_seed
 from pytorch_lightning.utilities.exceptions import DataError
@@ -57,6 +58,7 @@ class LoaderReader:
         self._in_order = in_order
         self.draws_here = self._workers == 0
         self.restarts_passes = self._has_order and not in_order
+        self._generators = GlobalGenerators()
         self._stream: IndexStream | None = None
         self._twin: DataLoader[Any] | None = None
         self._iterator: Iterator[Any] = iter(())
@@ -120,7 +122,7 @@ class LoaderReader:
             start = StartWorker(loader.worker_init_fn, rank=self._rank, resumed=resumed)
             changes["worker_init_fn"] = start
         if self._has_order:
-            self._stream = IndexStream(loader, limit)
+            self._stream = IndexStream(loader, limit, self._generators)
             changes["batch_sampler" if self._counts else "sampler"] = self._stream
         twin = object.__new__(type(loader))
         twin.__dict__.update(loader.__dict__)
@@ -194,7 +196,8 @@ class LoaderReader:
     def position(self, batches: int) -> dict[str, Any]:
         state: dict[str, Any] = {"workers": self._workers, "base_seed": self._base_seed}
         if self._stream is not None:
-            state["order"] = self._stream.position()
+            again = [known.ids for known in self._recent if known.number > batches]
+            state["order"] = self._stream.position(again if self._in_order else [])
         if self._has_cursor:
             following = self._of(batches + 1)
             state["cursor"] = copy.deepcopy(
