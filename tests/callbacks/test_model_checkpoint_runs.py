@@ -555,3 +555,22 @@ def test_a_ranked_file_that_is_gone_is_not_kept(tmp_path):
     trainer_with(callback, max_epochs=3).fit(Scored(), ckpt_path=tmp_path / "files" / "last.ckpt")
     assert stems(tmp_path / "files") == [ALL[0], ALL[2], "last"]
     assert stem(callback.best_model_path) == ALL[2]
+
+
+@pytest.mark.parametrize("arguments", [{"every_n_train_steps": 3}, {}])
+def test_a_file_of_one_callback_does_not_lose_the_turn_of_another(tmp_path, arguments):
+    def callbacks(folder):
+        names = ("first", "second")
+        return [ModelCheckpoint(folder / name, save_top_k=-1, **arguments) for name in names]
+
+    trainer_with(*callbacks(tmp_path / "whole"), max_epochs=2).fit(Scored())
+    whole = stems(tmp_path / "whole" / "first")
+    cut = tmp_path / "cut"
+    trainer_with(*callbacks(cut), max_epochs=2).fit(Scored())
+    for name in os.listdir(cut / "second"):
+        os.remove(cut / "second" / name)
+    for name in whole[1:]:
+        os.remove(cut / "first" / f"{name}.ckpt")
+    path = cut / "first" / f"{whole[0]}.ckpt"
+    trainer_with(*callbacks(cut), max_epochs=2).fit(Scored(), ckpt_path=path)
+    assert stems(cut / "second") == stems(cut / "first") == whole
