@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import secrets
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
@@ -80,7 +79,7 @@ def _replace_local(path: str, write: Callable[[BinaryIO], None]) -> None:
 
 @contextlib.contextmanager
 def _reserved_name(folder: str) -> Iterator[str]:
-    name = f"{_PREFIX}{_host()}-{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}"
+    name = f"{_PREFIX}{_host()}-{os.getpid()}-{os.urandom(4).hex()}{_SUFFIX}"
     _in_use.add(name)
     try:
         yield os.path.join(folder, name)

@@ -4,11 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from packaging.version import InvalidVersion, Version
-
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, warnings_given
 
-LAYOUT_OF = Version("2.6.6")
+LAYOUT_OF = "2.6.6"
 _VERSION_KEY = "pytorch-lightning_version"
 _LOOPS = ("fit_loop", "validate_loop", "test_loop", "predict_loop")
 
@@ -63,15 +61,17 @@ def migrate_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def _warn_if_newer(version: Any) -> None:
-    try:
-        is_newer = isinstance(version, str) and Version(version).release > LAYOUT_OF.release
-    except InvalidVersion:
-        return
-    if is_newer:
+    if _release(version) > _release(LAYOUT_OF):
         warnings_given.warn(
             f"The checkpoint was written by release {version}, and this one knows the layout of "
             f"{LAYOUT_OF}. It is read as if it were of that release; what is new in it is ignored."
         )
+
+
+def _release(version: Any) -> tuple[int, ...]:
+    """The numbers that a version starts with; none for what is no version."""
+    numbers = re.match(r"\d{1,9}(\.\d{1,9})*", version) if isinstance(version, str) else None
+    return tuple(int(number) for number in numbers[0].split(".")) if numbers else ()
 
 
 def _lift_hyperparameters(checkpoint: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Storages and tensors from what a checkpoint says about them, checked before they are made."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -118,8 +118,9 @@ def _rebuild(
         last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
         if (last + 1) * kind.itemsize > storage.bytes.nbytes():
             raise Malformed("a tensor that reaches beyond its storage")
-    empty = torch.empty(0, dtype=kind, device=storage.bytes.device)
-    return empty.set_(storage.bytes, offset, tuple(size), tuple(stride))  # type: ignore[call-overload, no-any-return, unused-ignore]
+    tensor = torch.empty(0, dtype=kind, device=storage.bytes.device)
+    cast(Any, tensor).set_(storage.bytes, offset, tuple(size), tuple(stride))
+    return tensor
 
 
 def _check_whole_numbers(values: tuple[Any, ...]) -> None:
