@@ -186,7 +186,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"mean squared error on {len(images)} held-out digits")
     print(f"  the mean digit         {mean_error:.4f}")
     print(f"  PCA with 3 components  {pca_error:.4f}")
-    print(f"  autoencoder, 3 numbers {error:.4f}   ({1 - error / pca_error:.0%} below PCA)\n")
+    print(f"  autoencoder, 3 numbers {error:.4f}   ({error / pca_error:.0%} of PCA's)\n")
 
     draw_reconstructions(images, labels, model, options.out / "reconstructions.png")
     baselines = {"mean": mean_error, "PCA": pca_error}
