@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+import pytorch_lightning.profilers as profilers
 from pytorch_lightning.callbacks.grad_norm import GradNormLogger
 from pytorch_lightning.core.callback import Callback
 from pytorch_lightning.core.hooks import is_overridden_hook
@@ -200,8 +201,6 @@ def make_profiler(given: Any) -> Profiler:
     if isinstance(given, Profiler):
         return given
     name = str(given).lower()
-    from pytorch_lightning import profilers
-
     found = {
         "simple": "SimpleProfiler",
         "advanced": "AdvancedProfiler",
