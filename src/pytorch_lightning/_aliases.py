@@ -68,8 +68,7 @@ def _current_path(name: str) -> str | None:
     return None
 
 
-def _has_children(name: str) -> bool:
-    return any(old.startswith(name + ".") for old in MODULES)
+_PARENTS = frozenset(old.rpartition(".")[0] for old in MODULES)
 
 
 class _Answer(Loader):
@@ -112,7 +111,7 @@ class _Finder(MetaPathFinder):
         moved = _current_path(name)
         if moved is not None or self.prefix != ROOT:
             answer = _Answer(f"{ROOT}.{moved or name}")
-            return ModuleSpec(fullname, answer, is_package=_has_children(name))
+            return ModuleSpec(fullname, answer, is_package=name in _PARENTS)
         spec = PathFinder.find_spec(fullname, path)
         if spec is not None and spec.loader is not None:
             return _with_old_names(spec, spec.loader, name)
@@ -123,7 +122,7 @@ class _Finder(MetaPathFinder):
 
 def _with_old_names(spec: ModuleSpec, loader: Loader, name: str) -> ModuleSpec:
     has_names = name in OLD_NAMES or name in UNBUILT_NAMES
-    has_children = _has_children(name)
+    has_children = name in _PARENTS
     if has_names or has_children:
         execute = loader.exec_module
 

@@ -38,11 +38,7 @@ _RANK_ZERO = {
 # module -> old name -> "module:name"; all without "pytorch_lightning."
 OLD_NAMES: dict[str, dict[str, str]] = {
     "": {
-        "Callback": "core.callback:Callback",
         "Fabric": "fabric:Fabric",
-        "LightningDataModule": "core.datamodule:LightningDataModule",
-        "LightningModule": "core.module:LightningModule",
-        "Trainer": "trainer.trainer:Trainer",
     },
     "accelerators": {
         "GPUAccelerator": "accelerators:CUDAAccelerator",

@@ -23,6 +23,7 @@ VARIABLES: Mapping[str, str] = {
     "SLURM_JOB_ID": "the number of the SLURM job",
     "SLURM_JOB_NAME": "its name; `bash` and `interactive` are no batch jobs",
     "JSM_NAMESPACE_RANK": "the rank, as jsrun says it",
+    "CUBLAS_WORKSPACE_CONFIG": "what deterministic CUDA needs; kept where it is set",
     "COLAB_GPU": "set in Colab notebooks",
     "TQDM_MINITERS": "the refresh rate of the progress bar where it is longer",
 }
