@@ -15,6 +15,7 @@ import platform
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,8 @@ def _arguments() -> argparse.Namespace:
         help="reference, accelerate, ignite: where they are installed",
     )
     parser.add_argument("--python", default=sys.executable, help="the interpreter that has them")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--starts", type=int, default=5, help="fresh processes of each kind")
     parser.add_argument("--scale", type=float, default=1.0, help="shorter rounds: 0.1")
     parser.add_argument(
         "--scale-against", type=float, default=0.2, help="the same for the other subjects"
@@ -81,9 +83,9 @@ def _measure(package: str, python: str, arguments: argparse.Namespace) -> dict[s
     found: dict[str, Any] = json.loads(done.stdout)
     if ours:
         with installed_wheel(python) as path:
-            found["startup"] = measure_startup(python, arguments.rounds, path)
+            found["startup"] = measure_startup(python, arguments.starts, path)
     elif package == "pytorch_lightning":
-        found["startup"] = measure_startup(python, arguments.rounds, None)
+        found["startup"] = measure_startup(python, arguments.starts, None)
     return found
 
 
@@ -104,49 +106,37 @@ def make_rows(found: list[dict[str, Any]]) -> list[Row]:
     return rows + _startup_rows(found) + _long_run_rows(found)
 
 
-def _hand(name: str) -> str:
-    if name in ("validate", "predict"):
-        return f"hand {name}"
-    return f"hand step, {'autoencoder' if 'autoencoder' in name else 'linear'}"
-
-
 def _ratio_row(found: list[dict[str, Any]], title: str, aim: str, name: str) -> Row:
-    figures = []
-    for subject in found:
-        taken, by_hand = subject["samples"].get(name), subject["samples"][_hand(name)]
-        if taken is None:
-            figures.append("-")
-            continue
-        ratio = statistics.median(a / b for a, b in zip(taken, by_hand, strict=True))
-        more = statistics.median(a - b for a, b in zip(taken, by_hand, strict=True))
-        figures.append(f"x{ratio:.2f} (+{more:.1f} us on {statistics.median(by_hand):.1f})")
-    return Row(title, aim, figures)
+    def figure(samples: list[dict[str, float]]) -> str:
+        ratio = statistics.median(s["taken"] / s["beside"] for s in samples)
+        more = statistics.median(s["taken"] - s["beside"] for s in samples)
+        by_hand = statistics.median(s["beside"] for s in samples)
+        return f"x{ratio:.2f} (+{more:.1f} us on {by_hand:.1f})"
+
+    return Row(title, aim, _figures(found, name, figure))
 
 
 def _added_row(found: list[dict[str, Any]], title: str, aim: str, logged: str) -> Row:
-    figures = []
-    for subject in found:
-        samples = subject["samples"]
-        ten, twenty = samples.get(f"10 values, {logged}"), samples.get(f"20 values, {logged}")
-        if ten is None or twenty is None:
-            figures.append("-")
-            continue
-        each = [(b - a) / 10 for a, b in zip(ten, twenty, strict=True)]
-        adds = statistics.median(e / add for e, add in zip(each, samples["add"], strict=True))
-        figures.append(f"{adds:.1f} adds ({statistics.median(each):.2f} us)")
-    return Row(title, aim, figures)
+    def figure(samples: list[dict[str, float]]) -> str:
+        each = [(s["taken"] - s["beside"]) / 10 for s in samples]
+        adds = [one / s["add"] for one, s in zip(each, samples, strict=True)]
+        return f"{statistics.median(adds):.1f} adds ({statistics.median(each):.2f} us)"
+
+    return Row(title, aim, _figures(found, f"20 values, {logged}", figure))
 
 
 def _callback_row(found: list[dict[str, Any]], title: str, aim: str, name: str) -> Row:
-    figures = []
-    for subject in found:
-        with_them, without = subject["samples"].get(name), subject["samples"].get("step, linear")
-        if with_them is None:
-            figures.append("-")
-            continue
-        each = statistics.median((a - b) / 50 for a, b in zip(with_them, without, strict=True))
-        figures.append(f"{each:.2f} us")
-    return Row(title, aim, figures)
+    def figure(samples: list[dict[str, float]]) -> str:
+        return f"{statistics.median((s['taken'] - s['beside']) / 50 for s in samples):.2f} us"
+
+    return Row(title, aim, _figures(found, name, figure))
+
+
+def _figures(
+    found: list[dict[str, Any]], name: str, figure: Callable[[list[dict[str, float]]], str]
+) -> list[str]:
+    every = [subject["samples"].get(name) for subject in found]
+    return ["-" if samples is None else figure(samples) for samples in every]
 
 
 def _startup_rows(found: list[dict[str, Any]]) -> list[Row]:

@@ -7,8 +7,8 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,48 +17,59 @@ import torch
 from loads import Clocked
 from subjects import SUBJECTS, ByHand, Load, Subject, microseconds_of_add, microseconds_per_batch
 
-HANDMADE = {
-    "hand step, linear": (Load(), 2000),
-    "hand step, autoencoder": (Load(kind="autoencoder"), 300),
-    "hand validate": (Load("validate"), 4000),
-    "hand predict": (Load("predict"), 4000),
+
+@dataclass(frozen=True)
+class Pair:
+    """A load, and what it is compared with in the same breath.
+
+    Args:
+        count: Batches of one run.
+        beside: What the same subject does for comparison; by default the loop by hand does
+            the plainest load of that verb and model.
+    """
+
+    load: Load
+    count: int
+    beside: Load | None = None
+
+
+PAIRS = {
+    "step, linear": Pair(Load(), 1500),
+    "step, autoencoder": Pair(Load(kind="autoencoder"), 250),
+    "defaults and one log": Pair(Load(logs=1, defaults=True), 1000),
+    "20 metrics": Pair(Load(logs=20, on_epoch=True, logger=True), 500),
+    "20 values, step": Pair(Load(logs=20), 500, Load(logs=10)),
+    "20 values, step and epoch": Pair(
+        Load(logs=20, on_epoch=True), 500, Load(logs=10, on_epoch=True)
+    ),
+    "50 callbacks": Pair(Load(listeners=50), 1000, Load()),
+    "50 idle callbacks": Pair(Load(idle=50), 1000, Load()),
+    "validate": Pair(Load("validate"), 4000),
+    "predict": Pair(Load("predict"), 4000),
 }
-LOADS = {
-    "step, linear": (Load(), 2000),
-    "step, autoencoder": (Load(kind="autoencoder"), 300),
-    "defaults and one log": (Load(logs=1, defaults=True), 1000),
-    "20 metrics": (Load(logs=20, on_epoch=True, logger=True), 500),
-    "10 values, step": (Load(logs=10), 1000),
-    "20 values, step": (Load(logs=20), 1000),
-    "10 values, step and epoch": (Load(logs=10, on_epoch=True), 1000),
-    "20 values, step and epoch": (Load(logs=20, on_epoch=True), 1000),
-    "50 callbacks": (Load(listeners=50), 1000),
-    "50 idle callbacks": (Load(idle=50), 1000),
-    "validate": (Load("validate"), 4000),
-    "predict": (Load("predict"), 4000),
-}
-Samples = dict[str, list[float]]
+Samples = dict[str, list[dict[str, float]]]
 
 
 def measure_rounds(subject: Subject, rounds: int, scale: float) -> Samples:
-    """Run every load once per round, loads of both kinds in turn."""
-    runs: dict[str, Callable[[], float]] = {"add": microseconds_of_add}
-    for table, runner in ((HANDMADE, ByHand()), (LOADS, subject)):
-        for name, (load, count) in table.items():
-            if runner.supports(load):
-                runs[name] = _bound(runner, load, max(int(count * scale), 20))
-    samples: Samples = {name: [] for name in runs}
+    """Run every pair once per round, the two halves of it one after the other."""
+    pairs = {name: pair for name, pair in PAIRS.items() if subject.supports(pair.load)}
+    samples: Samples = {name: [] for name in pairs}
+    by_hand = ByHand()
     for number in range(rounds + 1):
-        for name, run in runs.items():
+        for name, pair in pairs.items():
+            count = max(int(pair.count * scale), 20)
+            beside = pair.beside or Load(pair.load.verb, pair.load.kind)
             gc.collect()
-            took = run()
+            sample = {
+                "beside": microseconds_per_batch(
+                    subject if pair.beside else by_hand, beside, count
+                ),
+                "taken": microseconds_per_batch(subject, pair.load, count),
+                "add": microseconds_of_add(),
+            }
             if number:  # the first round warms up
-                samples[name].append(took)
+                samples[name].append(sample)
     return samples
-
-
-def _bound(subject: Subject, load: Load, count: int) -> Callable[[], float]:
-    return lambda: microseconds_per_batch(subject, load, count)
 
 
 def measure_epochs(subject: Subject, scale: float, batches: int = 20) -> dict[str, float]:
@@ -120,7 +131,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("subject", choices=SUBJECTS)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--scale", type=float, default=1.0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
