@@ -287,7 +287,7 @@ def test_draws_of_sampler_and_model_may_be_mixed(workers):
 
     def run(source, places):
         for batch in source:
-            random.random()  # dropout, say
+            random.randbytes(40)  # dropout, say
             places.append((batch[:, 0].tolist(), source.position(), capture_rng()))
         source.close()
 
