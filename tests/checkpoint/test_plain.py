@@ -11,6 +11,7 @@ import functools
 import io
 import math
 import pathlib
+import sys
 import types
 import uuid
 import warnings
@@ -28,6 +29,7 @@ from pytorch_lightning.checkpoint.plain import (
     to_plain,
 )
 from pytorch_lightning.utilities.exceptions import CheckpointError
+from pytorch_lightning.utilities.rank_zero import warnings_given
 
 
 class Colour(enum.Enum):
@@ -280,3 +282,43 @@ def test_a_tag_that_is_none_is_an_error(tag, content):
 def test_a_dictionary_that_is_only_like_a_tag_stays():
     value = {TAG: "path", VALUE: "a", "more": 1}
     assert from_plain(to_plain(value, "value")) == value
+
+
+@pytest.fixture
+def omegaconf(monkeypatch):
+    """As much of omegaconf as is called: containers are dictionaries with a mark."""
+
+    class DictConfig(dict):
+        pass
+
+    class OmegaConf:
+        create = DictConfig
+
+        @staticmethod
+        def is_config(value):
+            return isinstance(value, DictConfig)
+
+        @staticmethod
+        def to_container(value, resolve):
+            assert resolve is False
+            return dict(value)
+
+    module = types.ModuleType("omegaconf")
+    module.OmegaConf = OmegaConf
+    monkeypatch.setitem(sys.modules, "omegaconf", module)
+    return DictConfig
+
+
+def test_containers_of_omegaconf_come_back_as_such(omegaconf):
+    back = through_torch({"conf": omegaconf(a=1, b="${a}")})
+    assert type(back["conf"]) is omegaconf
+    assert back["conf"] == {"a": 1, "b": "${a}"}
+
+
+@pytest.mark.parametrize("text", ["${eval:1+1}", "x ${ oc.env:HOME } y", "${a:${b}}", "${${a}:1}"])
+def test_a_configuration_that_calls_resolvers_comes_back_as_plain_data(omegaconf, text):
+    warnings_given.clear()
+    with pytest.warns(UserWarning, match="calls resolvers of omegaconf"):
+        back = through_torch({"conf": omegaconf(deep=[text])})
+    assert type(back["conf"]) is dict
+    assert back["conf"] == {"deep": [text]}

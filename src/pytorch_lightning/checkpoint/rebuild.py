@@ -170,7 +170,13 @@ def _uuid(resolve: Resolver, value: Inert) -> uuid.UUID:
     return uuid.UUID(int=only(int, _state(value).get("int")))
 
 
-_CALLS_RESOLVER = re.compile(r"\$\{[^{}]*:")
+def _calls_resolver(content: Any) -> bool:
+    if isinstance(content, str):
+        # the name of a resolver may itself be written as `${...}`, so any later colon counts
+        return ":" in content.partition("${")[2]
+    if isinstance(content, dict):
+        return any(_calls_resolver(item) for pair in content.items() for item in pair)
+    return isinstance(content, list | tuple) and any(map(_calls_resolver, content))
 
 
 def _omegaconf(resolve: Resolver, value: Inert) -> Any:
@@ -183,7 +189,7 @@ def make_omegaconf(content: Any) -> Any:
         from omegaconf import OmegaConf  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
         return content
-    if _CALLS_RESOLVER.search(str(content)):
+    if _calls_resolver(content):
         # `${name:...}` calls what the program registered under that name, `eval` for instance
         warnings_given.warn(
             "The checkpoint's configuration calls resolvers of omegaconf (`${name:...}`), so it "
