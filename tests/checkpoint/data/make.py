@@ -14,9 +14,10 @@ import tempfile
 import warnings
 from pathlib import Path
 
-import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, TensorDataset
+
+import pytorch_lightning as pl
 
 warnings.filterwarnings("ignore")
 
