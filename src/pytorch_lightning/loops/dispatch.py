@@ -56,7 +56,9 @@ class Hooks:
             own: Listener | None = None
             late: list[Listener] = []
             if hook.datamodule and datamodule is not None and is_overridden_hook(datamodule, name):
-                listeners.append(_adapted(name, getattr(datamodule, name), skip=0))
+                told_last = name == "on_exception"  # as documented: after the callbacks
+                data_listener = _adapted(name, getattr(datamodule, name), skip=0)
+                (late if told_last else listeners).append(data_listener)
             if hook.callback:
                 for callback in callbacks:
                     if is_overridden_hook(callback, name):

@@ -130,7 +130,7 @@ def bind_backward(run: Run, index: int, optimizer: Any) -> Callable[[Tensor], An
     extra: tuple[Any, ...] = ()
     if own:
         room = positional_capacity(module.backward)
-        extra = (optimizer, index)[: int(min(room.required - 1, 2))]
+        extra = (optimizer, index)[: int(min(max(room.required - 1, 0), 2))]
 
     def backward(loss: Tensor) -> None:
         before = session.hook
