@@ -85,7 +85,7 @@ def evaluate(run: Run, stage: str) -> None:
         _all_loaders(run, this, data)
         _all_ends(run, this, len(data.sources))
     if not state.sanity_checking:
-        run.publish.close_epoch(this.results, x=_x(run))
+        run.publish.close_epoch(this.results, x=state.stepped)
     this.results.reset()
 
 
@@ -93,8 +93,7 @@ def _all_loaders(run: Run, this: Evaluation, data: EvalData) -> None:
     """The loaders one after the other, from where the state says."""
     state, session = run.state, run.session
     count = len(data.sources)
-    while len(state.val_seen) < count:
-        state.val_seen.append(0)
+    seen = state.seen(this.stage, count)
     collects = f"{this.stage}_epoch_end" in run.hooks.heard
     if not this.outputs or state.val_batch == 0 == state.val_loader:
         this.outputs = [[] for _ in range(count)]
@@ -115,7 +114,7 @@ def _all_loaders(run: Run, this: Evaluation, data: EvalData) -> None:
         session.loader = None
         if count > 1:
             this.results.close_loader(loader)
-        state.val_seen[loader] += state.val_batch
+        seen[loader] += state.val_batch
         state.val_loader, state.val_batch = loader + 1, 0
 
 
@@ -124,6 +123,7 @@ def _batches(run: Run, this: Evaluation, source: Any, *, collect: list[Any] | No
     state, session, transfer, results = run.state, run.session, run.transfer, this.results
     loader, step = state.val_loader, this.step
     assert step is not None
+    x = state.seen(this.stage, loader + 1)[loader]
     batch_start = getattr(run.hooks, f"on_{this.stage}_batch_start")
     batch_end = getattr(run.hooks, f"on_{this.stage}_batch_end")
     session.count_samples, before = counter(source), session.count_samples
@@ -136,10 +136,10 @@ def _batches(run: Run, this: Evaluation, source: Any, *, collect: list[Any] | No
         state.val_batch = batch_idx + 1  # a checkpoint from here on goes on with the next one
         batch_end(output, batch, batch_idx, loader)
         if results.has_steps and not state.sanity_checking:
-            run.publish.evaluation_step(results, x=state.val_seen[loader] + batch_idx)
+            run.publish.evaluation_step(results, x=x + batch_idx)
         if collect is not None:
             collect.append(output)
-    session.new_batch(None)
+    session.no_batch()
     session.count_samples = before
 
 
@@ -148,6 +148,7 @@ def _all_ends(run: Run, this: Evaluation, count: int) -> None:
     state, hooks, stage = run.state, run.hooks, this.stage
     if state.val_loader == count:
         state.val_loader = count + 1
+        this.results.end_epoch()
         getattr(hooks, f"{stage}_epoch_end")(this.collected())
         getattr(hooks, f"on_{stage}_epoch_end")()
         hooks.on_epoch_end()
@@ -169,11 +170,6 @@ def counter(source: Any) -> Callable[[Any], float]:
     return count
 
 
-def _x(run: Run) -> int:
-    """Validation inside fit has the x of the batch it follows, else that of the last one."""
-    return run.state.stepped if run.train is not None else run.publish.last_x()
-
-
 @contextmanager
 def _entered(run: Run, this: Evaluation) -> Iterator[None]:
     """Logged values go to this stage; metric objects of the module serve it alone."""
@@ -181,6 +177,7 @@ def _entered(run: Run, this: Evaluation) -> Iterator[None]:
     run.publish.open.append(this.results)
     try:
         if run.train is not None:
+            run.publish.fold()  # metric objects of training cannot be asked in the meantime
             with put_aside(run.module):
                 yield
         else:

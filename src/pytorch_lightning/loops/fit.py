@@ -45,6 +45,8 @@ def train_epoch(run: Run) -> None:
     state, hooks, data = run.state, run.hooks, run.train
     assert data is not None
     data.begin_epoch()
+    if state.requests and state.at in (Mark.BATCH, Mark.EPOCH_END):
+        serve_requests(run)  # what a file that was written between two requests still owes
     if state.at is Mark.EPOCH_START:
         state.at = Mark.BATCH
         hooks.on_epoch_start()
@@ -56,11 +58,13 @@ def train_epoch(run: Run) -> None:
         after_batch(run)
     if state.at is Mark.BATCH:
         train_batches(run)
+        run.publish.train.end_epoch()
         state.at = Mark.CLOSING
         hooks.training_epoch_end(data.outputs)
         hooks.on_train_epoch_end()
         hooks.on_epoch_end()
     if state.at is Mark.CLOSING:
+        run.publish.train.end_epoch()
         step_schedulers(run, plateau=True, epoch=True)
         run.publish.close_train_epoch()
         state.at = Mark.EPOCH_END
@@ -106,7 +110,7 @@ def train_batch(run: Run, batch: Any) -> None:
     hooks.on_train_batch_end(output, batch, state.batch - 1)
     hooks.on_batch_end()
     run.publish.train_step()
-    session.new_batch(None)
+    session.no_batch()
 
 
 def after_batch(run: Run) -> None:

@@ -97,7 +97,7 @@ def _batches(run: Run, this: Prediction, step: Callable[[Any, int, int], Any], l
             outputs.append(detach(output, to_cpu=True))
         if wants_indices:
             indices.append(this.current)
-    session.new_batch(None)
+    session.no_batch()
 
 
 def keep_last_batch(loader: Any) -> Any:

@@ -37,47 +37,59 @@ class Publisher:
         self.train = Results(training=True)
         self.open: list[Results] = [self.train]
         self.forced = False
-        self.results: dict[str, Tensor] = {}  # of the evaluation that ended last, for its table
+        # Of the evaluation that ended last, for its table: values by loader and name.
+        self.results: dict[tuple[int | None, str], Tensor] = {}
 
     # --- reading, at any time ---------------------------------------------------------------------
 
     def callback_metrics(self) -> dict[str, Tensor]:
         """Everything that was logged, with the value so far."""
-        self._fold()
+        self.fold()
         return self.board.callback
 
     def logged_metrics(self) -> dict[str, Tensor]:
         """What was, or would be, sent to loggers."""
-        self._fold()
-        return self.board.logged
+        return self._flagged(r.LOGGER, self.board.logged)
 
     def bar_metrics(self) -> dict[str, float]:
         """What the progress bar shows, as numbers."""
-        self._fold()
-        return to_numbers(self.board.bar)
+        return to_numbers(self._flagged(r.PROG_BAR, self.board.bar))
 
-    def _fold(self) -> None:
+    def _flagged(self, flag: int, shown: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Step values as they are; epoch values once the epoch is over, as metric objects cost."""
+        for results in self.open:
+            for slot in results.slots.values():
+                if not slot.flags[flag]:
+                    continue
+                if slot.on_step and slot.last is not None:
+                    shown[slot.step_name] = slot.step_value()
+                if results.complete and slot.on_epoch and (v := slot.epoch_value()) is not None:
+                    shown[slot.epoch_name] = v
+        return shown
+
+    def fold(self) -> None:
+        """Bring the values so far to callbacks."""
         for results in self.open:
             for slot in results.slots.values():
                 if slot.dirty:
                     slot.dirty = False
-                    self._show(slot, training=results.training)
+                    self._show(slot, results)
 
-    def _show(self, slot: Slot, *, training: bool) -> None:
-        """Put the value so far of one slot on the board."""
-        board, step_name = self.board, slot.step_name
-        in_bar, forked = slot.flags[r.PROG_BAR], slot.on_step and slot.on_epoch
-        if slot.on_step and (training or not slot.on_epoch) and slot.last is not None:
-            value = slot.step_value()
-            board.callback[slot.plain_name] = value
-            if forked:
-                board.callback[step_name] = value
-        if slot.on_step and in_bar and slot.last is not None:
-            board.bar[step_name] = slot.step_value()
+    def _show(self, slot: Slot, results: Results) -> None:
+        """Put the value so far of one slot on the board.
+
+        Where a slot has both, its plain name stands for the step while training goes on, else for
+        the epoch.
+        """
+        shown, forked = self.board.callback, slot.on_step and slot.on_epoch
+        if slot.on_step and slot.last is not None and (results.training or not forked):
+            shown[slot.step_name] = value = slot.step_value()
+            if not results.complete:
+                shown[slot.plain_name] = value
         if slot.on_epoch and (value := slot.epoch_value()) is not None:
-            board.callback[slot.epoch_name] = value
-            if forked and not training:
-                board.callback[slot.plain_name] = value
+            shown[slot.epoch_name] = value
+            if results.complete or not (forked and results.training):
+                shown[slot.plain_name] = value
 
     # --- steps ------------------------------------------------------------------------------------
 
@@ -106,46 +118,38 @@ class Publisher:
 
     def close_train_epoch(self) -> None:
         """Send what the epoch came to, and begin anew."""
-        self.close_epoch(self.train, x=self.last_x())
-
-    def last_x(self) -> int:
-        """The x of the batch that stepped last."""
-        return max(self.state.stepped - 1, 0)
+        self.close_epoch(self.train, x=max(self.state.stepped - 1, 0))  # of the last step
 
     def close_epoch(self, results: Results, *, x: int) -> None:
         """Send the epoch values of a stage, and begin anew."""
         self.finalize(results)
-        values = {}
-        for slot in results.slots.values():
-            if slot.on_epoch and slot.flags[r.LOGGER] and (v := slot.epoch_value()) is not None:
-                values[slot.epoch_name] = v
-        self.results = values
-        if values:
+        self.results = {
+            (loader, slot.epoch_name): value
+            for (_, _, loader), slot in results.slots.items()
+            if slot.on_epoch and slot.flags[r.LOGGER] and (value := slot.epoch_value()) is not None
+        }
+        if values := {name: value for (_, name), value in self.results.items()}:
             self.send(values, x=x, epoch=self.state.epoch)
         results.reset()
 
     def finalize(self, results: Results) -> None:
-        """Bring the values of a whole epoch to callbacks and bar."""
-        self._fold()
+        """Bring the values of a whole epoch to callbacks, loggers and bar."""
         results.close()
-        for slot in results.slots.values():
-            if not slot.on_epoch or (value := slot.epoch_value()) is None:
-                continue
-            slot.dirty = False
-            self.board.callback[slot.plain_name] = self.board.callback[slot.epoch_name] = value
-            if slot.flags[r.PROG_BAR]:
-                self.board.bar[slot.epoch_name] = value
+        results.end_epoch()
+        self.fold()
+        self._flagged(r.LOGGER, self.board.logged)
+        self._flagged(r.PROG_BAR, self.board.bar)
 
     def send(self, values: dict[str, Tensor], *, x: int, epoch: int | None) -> None:
-        """Write to every logger; a value called `step` replaces the x."""
-        self.board.logged.update(values)
+        """Write to every logger; a value called `step` replaces the x, and there is no `epoch`."""
         loggers = self.loggers()
         if not loggers:
             return
         numbers = to_numbers(values)
-        if epoch is not None:
+        if "step" in numbers:
+            x = int(numbers.pop("step"))
+        elif epoch is not None:
             numbers.setdefault("epoch", epoch)
-        x = int(numbers.pop("step", x))
         for logger in loggers:
             logger.log_metrics(metrics=dict(numbers), step=x)
             logger.save()

@@ -25,7 +25,7 @@ class RunSession:
         hook: Name of the hook that is running, or ''.
         loader: Index of the evaluation loader whose batch is running, where there are several.
         results: Where logged values go: those of the stage that is running.
-        samples: Samples in the running batch, once somebody asked.
+        samples: Samples in the running batch, once somebody asked; 1 where no batch is running.
     """
 
     def __init__(self, module: Any) -> None:
@@ -36,7 +36,7 @@ class RunSession:
         self.slots = self.results.slots
         self.batch: Any = None
         self.count_samples: Callable[[Any], float] = lambda batch: 1.0
-        self.samples: float | None = None
+        self.samples: float | None = 1.0
         self.optimizers: list[LightningOptimizer] = []
         self.schedulers: list[LRSchedulerConfig] = []
         self.has_loggers = True
@@ -59,10 +59,16 @@ class RunSession:
         self.batch = batch
         self.samples = None
 
+    def no_batch(self) -> None:
+        """The batch is over: what is logged now weighs as one sample."""
+        self.batch = None
+        self.samples = 1.0
+
     def weigh(self) -> float:
         """How many samples the running batch holds; found at most once per batch."""
         if self.samples is None:
-            self.samples = self.count_samples(self.batch)
+            # a value of a whole epoch has no batch: all of them weigh the same
+            self.samples = 1.0 if self.batch is None else self.count_samples(self.batch)
         return self.samples
 
     def record(self, name: str, value: Any, batch_size: int | None, flags: tuple[Any, ...]) -> None:
@@ -73,10 +79,12 @@ class RunSession:
             if slot is None:
                 return
         try:
-            if slot.metric is None and not is_metric(value):
+            if is_metric(value):
+                slot.add_metric(value)
+            elif slot.metric is None:
                 slot.add(value, batch_size, self.weigh)
             else:
-                slot.add_metric(value)
+                slot.refuse_mixture()
         except (RuntimeError, TypeError, ValueError):
             _check_value(name, value)
             raise
@@ -97,7 +105,9 @@ class RunSession:
     def _record_member(
         self, name: str, metric: Any, collection: Any, flags: tuple[Any, ...]
     ) -> None:
-        slot = self.slots.get((self.hook, name, self.loader)) or self._slot(name, metric, flags)
+        slot = self.slots.get((self.hook, name, self.loader))
+        if slot is None or slot.asked != flags:
+            slot = self._slot(name, metric, flags)
         if slot is not None:
             slot.add_metric(metric, collection)
             slot.dirty = slot.stepped = True
@@ -109,6 +119,7 @@ class RunSession:
             return None
         key = (self.hook, name, self.loader)
         resolved = self._resolve(name, value, flags)
+        self.results.has_steps |= resolved[r.ON_STEP]
         known = self.slots.get(key)
         if known is not None:
             if known.flags != resolved:
@@ -121,13 +132,12 @@ class RunSession:
         slot = Slot(name, self.loader if flags[r.ADD_IDX] else None, resolved)
         slot.asked = flags
         self.slots[key] = slot
-        self.results.has_steps |= slot.on_step
         return slot
 
     def _resolve(self, name: str, value: Any, flags: tuple[Any, ...]) -> tuple[Any, ...]:
         _check_value(name, value)
         on_step, on_epoch = self._when(name, flags)
-        r.reduction(flags[r.REDUCE])
+        reduce = r.reduction(flags[r.REDUCE])
         if "/dataloader_idx_" in name and flags[r.ADD_IDX]:
             raise MisconfigurationException(
                 f"`self.log({name!r}, ...)`: the name must not contain '/dataloader_idx_'; "
@@ -141,7 +151,7 @@ class RunSession:
                 "pass one as `Trainer(logger=...)`."
             )
         logger = True if flags[r.LOGGER] is None else flags[r.LOGGER]
-        return (flags[0], logger, on_step, on_epoch, *flags[4:])
+        return (flags[0], logger, on_step, on_epoch, reduce, *flags[5:])
 
     def _when(self, name: str, flags: tuple[Any, ...]) -> tuple[bool, bool]:
         rule = HOOKS[self.hook].logging if self.hook in HOOKS else None

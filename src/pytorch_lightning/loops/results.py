@@ -45,6 +45,7 @@ class Slot:
         "collection",
         "dirty",
         "flags",
+        "keep",
         "last",
         "loader",
         "metric",
@@ -77,6 +78,7 @@ class Slot:
         self.dirty = False  # logged since somebody read it
         self.stepped = False  # logged since step values were last sent to loggers
         self.add: Taker = self._open
+        self.keep: Taker = self._keep_value  # for the value of a step
 
     @property
     def step_name(self) -> str:
@@ -97,6 +99,7 @@ class Slot:
 
     def _open(self, value: Any, weight: float | None, weigh: Weigh) -> None:
         """Take the first value, and bind what takes the next ones."""
+        self.number = not isinstance(value, Tensor)
         if isinstance(value, Tensor):
             self.public = _public_type(value.dtype)
             wide = torch.float64 if value.device.type != "mps" else torch.float32
@@ -106,27 +109,27 @@ class Slot:
                 self.total = torch.full((), start, dtype=wide, device=value.device)
             self.add = self._binding()
         else:
-            self.number = True
             self.total = {"min": math.inf, "max": -math.inf}.get(self.reduce, 0.0)
             self.add = self._add_number
         self.weight = 0
         self.add(value, weight, weigh)
 
     def _binding(self) -> Taker:
+        self.keep = self._keep_graph if self.flags[GRAPH] else self._keep_value
         if not self.on_epoch:
-            return self._add_graph if self.flags[GRAPH] else self._add_step
+            return self.keep
         if self.reduce == "mean":
             return self._add_both if self.on_step else self._add_mean
         return self._add_reduced
 
-    def _add_step(self, value: Any, weight: float | None, weigh: Weigh) -> None:
+    def _keep_value(self, value: Any, weight: float | None, weigh: Weigh) -> None:
         if isinstance(value, Tensor):
             value = value.detach()
             self.last.copy_(value.reshape(()) if value.ndim else value)
         else:
             self.last.fill_(value)
 
-    def _add_graph(self, value: Any, weight: float | None, weigh: Weigh) -> None:
+    def _keep_graph(self, value: Any, weight: float | None, weigh: Weigh) -> None:
         self.last = value if isinstance(value, Tensor) else torch.as_tensor(value)
 
     def _add_mean(self, value: Any, weight: float | None, weigh: Weigh) -> None:
@@ -143,7 +146,7 @@ class Slot:
 
     def _add_both(self, value: Any, weight: float | None, weigh: Weigh) -> None:
         self._add_mean(value, weight, weigh)
-        self._add_step(value, None, weigh)
+        self.keep(value, None, weigh)
 
     def _add_reduced(self, value: Any, weight: float | None, weigh: Weigh) -> None:
         total = self.total
@@ -155,13 +158,13 @@ class Slot:
                 total.copy_(getattr(torch, f"{self.reduce}imum")(total, wide))
         self.weight += 1
         if self.on_step:
-            self._add_step(value, None, weigh)
+            self.keep(value, None, weigh)
 
     def _add_number(self, value: Any, weight: float | None, weigh: Weigh) -> None:
         if isinstance(value, Tensor):  # numbers first, tensors now: go on with tensors
             self._to_tensors(value)
             return self.add(value, weight, weigh)
-        self.last = float(value)
+        self.last = float(value + 0.0)  # a string is no number, though `float` takes it
         if self.on_epoch:
             if self.reduce != "mean":
                 weight = 1
@@ -176,7 +179,6 @@ class Slot:
 
     def _to_tensors(self, value: Tensor) -> None:
         total, last, weight = self.total, self.last, self.weight
-        self.number = False
         self._open(torch.zeros((), device=value.device, dtype=value.dtype), 0.0, float)
         self.total.fill_(total)
         self.last.fill_(last if last is not None else 0.0)
@@ -184,11 +186,22 @@ class Slot:
 
     def add_metric(self, metric: Any, collection: Any = None) -> None:
         """Remember a torchmetrics object; it keeps its own state."""
+        if self.metric is None:
+            if self.weight:
+                self.refuse_mixture()
+            self.total, self.add = None, self._open
         self.metric, self.collection = metric, collection
         if self.on_step:
             self.last = getattr(metric, "_forward_cache", None)
             if isinstance(self.last, Tensor):
                 self.last = self.last.detach().clone()
+
+    def refuse_mixture(self) -> None:
+        """Say that one name cannot stand for both."""
+        raise ValueError(
+            f"`self.log({self.name!r}, ...)` got a number and a metric object in one epoch; use "
+            "another name for one of them."
+        )
 
     # --- reading -------------------------------------------------------------------------------
 
@@ -245,7 +258,7 @@ class Slot:
         self.number, self.weight = saved["number"], saved["weight"]
         self.total, self.last = saved["total"], saved["last"]
         if self.number:
-            self.add = self._add_number
+            self.add = self._add_number if self.weight else self._open
         elif isinstance(self.total, Tensor):
             self.total = self.total.to(device)
             if isinstance(self.last, Tensor):
@@ -286,11 +299,8 @@ class Results:
     def __init__(self, *, training: bool) -> None:
         self.training = training
         self.has_steps = False
+        self.complete = False  # the epoch has ended: its values are those of the whole of it
         self.slots: dict[tuple[str, str, int | None], Slot] = {}
-
-    def dirty(self) -> list[Slot]:
-        """Slots that were logged since they were last read."""
-        return [slot for slot in self.slots.values() if slot.dirty]
 
     def step_slots(self) -> list[Slot]:
         """Slots whose step values loggers have not seen."""
@@ -308,8 +318,16 @@ class Results:
         for slot in [s for s in slots if s.close()]:  # all first: they may share their state
             slot.metric.reset()
 
+    def end_epoch(self) -> None:
+        """The batches are over: a name now stands for the value of the epoch."""
+        self.complete = True
+        for slot in self.slots.values():
+            if slot.on_epoch and (slot.metric is not None or slot.weight):
+                slot.dirty = True
+
     def reset(self) -> None:
         """Begin a new epoch."""
+        self.complete = False
         for slot in self.slots.values():
             slot.reset()
 

@@ -35,6 +35,7 @@ class State:
         stepped: Batches that ended an accumulation window: the x-axis of loggers.
         held: Per optimizer, how many batches its open accumulation window holds.
         val_seen: Per validation loader, batches over the whole run: the x of their step values.
+        test_seen: The same of test loaders, over the calls of `test`.
     """
 
     epoch: int = 0
@@ -45,6 +46,7 @@ class State:
     at: Mark = Mark.EPOCH_START
     held: list[int] = field(default_factory=list)
     val_seen: list[int] = field(default_factory=list)
+    test_seen: list[int] = field(default_factory=list)
     val_loader: int = 0
     val_batch: int = 0
     validated_at: float = 0.0  # seconds of training time at the last validation by time
@@ -71,6 +73,16 @@ class State:
         "held_back",
         "stop",
     )
+
+    def seen(self, stage: str, count: int) -> list[int]:
+        """Batches of each evaluation loader so far.
+
+        Args:
+            count: How many loaders there are.
+        """
+        seen = self.val_seen if stage == "validation" else self.test_seen
+        seen.extend([0] * (count - len(seen)))
+        return seen
 
     def next_batch(self) -> None:
         """One training batch has run; the next point to resume from lies behind it."""

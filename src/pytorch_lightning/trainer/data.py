@@ -175,14 +175,13 @@ def attach_prediction(trainer: "pl.Trainer", run: Run, loaders: Any, *, keep: bo
 
 def results_per_loader(run: Run, num_loaders: int) -> list[dict[str, float]]:
     """What `validate` and `test` return: one dictionary per loader."""
-    values = to_numbers(run.publish.results)
-    results: list[dict[str, float]] = []
-    for loader in range(num_loaders):
-        ending = f"/dataloader_idx_{loader}"
-        results.append(
-            {n: v for n, v in values.items() if "/dataloader_idx_" not in n or n.endswith(ending)}
-        )
-    return results
+    keys = list(run.publish.results)
+    numbers = to_numbers({str(i): run.publish.results[key] for i, key in enumerate(keys)})
+    values = list(zip(keys, numbers.values(), strict=True))
+    return [
+        {name: value for (of, name), value in values if of is None or of == loader}
+        for loader in range(num_loaders)
+    ]
 
 
 __all__ = ["attach_evaluation", "attach_prediction", "attach_training", "counter"]

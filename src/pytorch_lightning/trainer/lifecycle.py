@@ -119,6 +119,8 @@ def evaluate(
         opened = this.open(run.state.epoch)
         if any(opened.lengths):
             evaluate_loop(run, stage)
+            trainer._progress.val_seen = run.state.val_seen
+            trainer._progress.test_seen = run.state.test_seen
             results = data.results_per_loader(run, len(opened.sources))
         _release(trainer, run)
         if verbose and trainer.is_global_zero and results:
@@ -220,6 +222,7 @@ def _make_run(
     if fn is not TrainerFn.FITTING:
         state = State()
         state.load_state_dict(trainer._progress.state_dict())
+        state.test_seen = list(trainer._progress.test_seen)
     publish = Publisher(state, trainer._limits, lambda: trainer.loggers)
     publish.forced = bool(trainer.fast_dev_run)
     session = RunSession(module)
@@ -452,7 +455,7 @@ def _tear_down(trainer: "pl.Trainer", run: Run, *, status: str) -> None:
 
 def _detach(trainer: "pl.Trainer", run: Run) -> None:
     run.session.hook = ""
-    run.session.new_batch(None)
+    run.session.no_batch()
     run.publish.open.clear()
     attach(run.module, trainer, None)
     for callback in trainer.callbacks:
