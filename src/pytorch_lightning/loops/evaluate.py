@@ -208,7 +208,7 @@ def sanity_check(run: Run) -> None:
     """A few validation batches before training: no trace in results, logs or random state."""
     this = run.evaluation.get("validation")
     counts = run.limits.sanity_batches
-    if this is None or not counts or run.state.at is not Mark.EPOCH_START or run.train is None:
+    if this is None or not counts or run.resumed or run.train is None:
         return
     state, publish = run.state, run.publish
     saved, board = State(), publish.board

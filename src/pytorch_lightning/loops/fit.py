@@ -27,7 +27,7 @@ def fit(run: Run) -> None:
     data = run.train
     assert data is not None
     data.open()
-    if "validation" in run.evaluation:
+    if run.limits.validates:
         run.evaluation["validation"].open(run.state.epoch)
     if limits.finished(run.limits, run.state):
         return

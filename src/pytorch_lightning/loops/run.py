@@ -53,6 +53,7 @@ class Run:
     finish_window: Callable[[], None] = lambda: None
     transfer: Callable[[Batch, int], Batch] = lambda batch, loader: batch
     profile: Callable[[str, Callable[..., Any]], Callable[..., Any]] | None = None
+    resumed: bool = False  # from a checkpoint
     in_batch: bool = False  # between the start of a batch and its optimizer step
     rng_before_batch: dict[str, Any] | None = None
     rewinds: bool = False  # keep the above: somebody may save inside a batch

@@ -76,6 +76,7 @@ def fit(
         run.hooks.on_fit_start()
         _log_hyperparameters(trainer, run)
         if checkpoint is not None:
+            run.resumed = True
             snapshot.restore_counters(run, checkpoint)
             snapshot.restore_training(run, checkpoint)
             for logger in trainer.loggers:
