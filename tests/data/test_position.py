@@ -489,6 +489,9 @@ def test_unsized_loaders_are_read_exactly_one_ahead():
     assert taken == []
     seen = [(number, source.is_last, len(taken)) for number in source]
     assert seen == [(0, False, 2), (1, False, 3), (2, False, 4), (3, True, 4)]
+    source = Source(iter([]), limit=3)
+    source.begin()
+    assert list(source) == [] and not source.ended_early
     source = Source(iter([1, 2]))
     assert source.length() == math.inf
     source.begin()

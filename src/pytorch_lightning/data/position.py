@@ -95,7 +95,7 @@ class Source:
         except StopIteration:
             self._stop = handed_out
             self._finished = True
-            self.ended_early = handed_out < self._expected < math.inf
+            self.ended_early = not self._looks_ahead and handed_out < self._expected
             raise
         self.batches = handed_out = handed_out + 1
         self.is_last = handed_out == self._expected
@@ -118,9 +118,7 @@ class Source:
         except StopIteration:
             self._stop = self._expected = number + 1
             self._rng_before.pop(number + 1, None)
-        except (
-            Exception
-        ) as error:  # belongs to the next batch, and is raised when that is asked for
+        except Exception as error:  # the next batch's own: raised when that is asked for
             self._failure = error
         return batch
 
@@ -170,6 +168,7 @@ class Source:
         """Take a pass up at a position; reads no sample and leaves the generators as found."""
         batches, self._epoch = int(position["batches"]), position["epoch"]
         self._begun = bool(position["begun"])
+        self.close()
         self._measure(batches)
         self._reader = reader = open_reader(self.loader, self.rank)
         if not self._begun:
