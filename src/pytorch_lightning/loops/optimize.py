@@ -223,11 +223,17 @@ def _check_loss(loss: Tensor, module: LightningModule) -> None:
 
 def bind_optimization(run: Run) -> None:
     """Choose how a batch is optimized: by one optimizer, by several in turn, or by the user."""
-    state = run.state
     run.advanced = [False] * max(len(run.raw_optimizers), 1)
     if not run.module.automatic_optimization:
         _bind_manual(run)
-        return
+    else:
+        _bind_automatic(run)
+    if "training_epoch_end" in run.hooks.heard:
+        run.optimize = _collecting(run, run.optimize)
+
+
+def _bind_automatic(run: Run) -> None:
+    state = run.state
     if len(state.held) != max(len(run.optimizers), 1):
         state.held = [0] * max(len(run.optimizers), 1)
     wrapped = run.optimizers or [LightningOptimizer(NoOptimizer())]  # type: ignore[arg-type]  # acts
@@ -241,6 +247,20 @@ def bind_optimization(run: Run) -> None:
             step.finish()
 
     run.finish_window = finish_window
+
+
+def _collecting(run: Run, optimize: Callable[[Any, int], Any]) -> Callable[[Any, int], Any]:
+    """Keep the outputs of an epoch for `training_epoch_end`."""
+    assert run.train is not None
+    outputs = run.train.outputs
+
+    def optimize_and_keep(batch: Any, batch_idx: int) -> Any:
+        output = optimize(batch, batch_idx)
+        if output is not None:
+            outputs.append(output)
+        return output
+
+    return optimize_and_keep
 
 
 def _several(run: Run, steps: list[Step]) -> Callable[[Any, int], Any]:
