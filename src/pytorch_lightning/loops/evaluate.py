@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pytorch_lightning.loops.metric_objects import put_aside
+from pytorch_lightning.loops.metric_objects import States, put_aside, restore_metrics
 from pytorch_lightning.loops.publish import Board
 from pytorch_lightning.loops.results import Results
 from pytorch_lightning.loops.run import Run
@@ -49,6 +49,8 @@ class Evaluation:
         self.data: EvalData | None = None
         self.modes: dict[nn.Module, bool] | None = None  # train flags to restore, while it runs
         self.positions: list[Any] | None = None  # of the loaders, to seek after a resume
+        self.aside: States = {}  # what metric objects hold of training, while this runs
+        self.metrics: States = {}  # what they go on from after a resume
         self.outputs: list[list[Any]] = []
         self.step: Callable[[Any, int, int], Any] | None = None
 
@@ -178,8 +180,11 @@ def _entered(run: Run, this: Evaluation) -> Iterator[None]:
     try:
         if run.train is not None:
             run.publish.fold()  # metric objects of training cannot be asked in the meantime
-            with put_aside(run.module):
+            with put_aside(run.module) as this.aside:
+                restore_metrics(run.module, this.metrics)
+                this.metrics = {}
                 yield
+            this.aside = {}
         else:
             yield
     finally:

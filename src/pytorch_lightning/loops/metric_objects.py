@@ -1,13 +1,14 @@
 """torchmetrics objects, recognised and asked without importing the package."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
 
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.tree import map_leaves
 
 
 def is_metric(value: Any) -> bool:
@@ -57,31 +58,68 @@ def compute(metric: Any, collection: Any, name: str) -> Tensor | None:
     return value.detach().clone()
 
 
-@contextmanager
-def put_aside(module: nn.Module) -> Iterator[None]:
-    """Let one metric object serve two stages: what it holds waits while another stage runs."""
-    package = sys.modules.get("torchmetrics")
-    if package is None:
-        yield
-        return
-    held = [(m, _take(m)) for m in module.modules() if isinstance(m, package.Metric)]
-    try:
-        yield
-    finally:
-        for metric, state in held:
-            metric.__dict__.update(state)
-
+States = dict[str, dict[str, Any]]  # of metric objects, by their name in the module
 
 _COUNTERS = ("_update_count", "_computed", "_forward_cache", "_is_synced")
 
 
-def _take(metric: Any) -> dict[str, Any]:
-    names = (*metric._defaults, *(name for name in _COUNTERS if name in metric.__dict__))
-    state = {
-        name: list(value) if isinstance(value := metric.__dict__[name], list) else value
-        for name in names
-        if name in metric.__dict__
+@contextmanager
+def put_aside(module: nn.Module) -> Iterator[States]:
+    """Let one metric object serve two stages: what it holds waits while another stage runs."""
+    held = {name: _state(metric, _COUNTERS) for name, metric in _metrics(module)}
+    for _, metric in _metrics(module):
+        if metric.update_called:
+            metric.reset()
+    try:
+        yield held
+    finally:
+        for name, metric in _metrics(module):
+            metric.__dict__.update(held.get(name, {}))
+
+
+def capture_metrics(module: nn.Module) -> States:
+    """What the metric objects of a module hold, for a checkpoint; idle ones are left out."""
+    for child in module.modules():
+        if is_collection(child):  # its metrics share their state until asked
+            list(child.items(keep_base=True, copy_state=False))  # type: ignore[operator]  # known
+    used = ((name, metric) for name, metric in _metrics(module) if metric.update_called)
+    return {name: _state(metric, ("_update_count",)) for name, metric in used}
+
+
+def without_caches(states: States) -> States:
+    """What `put_aside` holds, as `capture_metrics` gives it."""
+    dropped = {"_computed", "_forward_cache", "_is_synced"}
+    return {
+        name: {key: value for key, value in state.items() if key not in dropped}
+        for name, state in states.items()
+        if state.get("_update_count")
     }
-    if metric.update_called:
-        metric.reset()
-    return state
+
+
+def restore_metrics(module: nn.Module, states: States) -> None:
+    """Let metric objects go on from what a checkpoint held."""
+    for name, metric in _metrics(module):
+        if name in states:
+            metric.__dict__.update(map_leaves(states[name], Tensor, metric_device(metric)))
+            metric._computed = None
+
+
+def metric_device(metric: Any) -> Callable[[Tensor], Tensor]:
+    """Bring tensors to the device of a metric."""
+    return lambda tensor: tensor.to(metric.device)
+
+
+def _metrics(module: nn.Module) -> list[tuple[str, Any]]:
+    package = sys.modules.get("torchmetrics")
+    if package is None:
+        return []
+    return [(n, m) for n, m in module.named_modules() if isinstance(m, package.Metric)]
+
+
+def _state(metric: Any, counters: tuple[str, ...]) -> dict[str, Any]:
+    found = metric.__dict__
+    return {
+        name: list(value) if isinstance(value := found[name], list) else value
+        for name in (*metric._defaults, *counters)
+        if name in found
+    }

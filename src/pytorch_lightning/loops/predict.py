@@ -35,10 +35,12 @@ class Prediction:
         load: Callable[[], EvalData],
         no_gradients: Callable[[], AbstractContextManager[Any]] = torch.inference_mode,
         keep: bool = True,
+        collect: bool = False,
     ) -> None:
         self.load = load
         self.no_gradients = no_gradients
         self.keep = keep
+        self.collects = keep or collect
         self.data: EvalData | None = None
         self.outputs: list[list[Any]] = []
         self.indices: list[list[Any]] = []
@@ -46,8 +48,10 @@ class Prediction:
 
     def found(self) -> list[Any] | None:
         """A list of batches; one such list per loader when there are several."""
-        if not self.keep:
-            return None
+        return self.collected() if self.keep else None
+
+    def collected(self) -> list[Any]:
+        """The same, also when only a callback wants it."""
         return self.outputs[0] if len(self.outputs) == 1 else self.outputs
 
 
@@ -93,7 +97,7 @@ def _batches(run: Run, this: Prediction, step: Callable[[Any, int, int], Any], l
         batch_start(batch, batch_idx, loader)
         output = step(batch, batch_idx, loader)
         batch_end(output, batch, batch_idx, loader)
-        if this.keep:
+        if this.collects:
             outputs.append(detach(output, to_cpu=True))
         if wants_indices:
             indices.append(this.current)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pytorch_lightning.loops.metric_objects import compute
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -247,11 +247,22 @@ class Slot:
 
     # --- resume --------------------------------------------------------------------------------
 
-    def state_dict(self) -> dict[str, Any]:
-        """The open sums as plain data."""
+    def state_dict(self, names: dict[Any, str]) -> dict[str, Any]:
+        """The open sums as plain data, and the name of the metric object.
+
+        Args:
+            names: Of the modules that may be metric objects.
+        """
         total = self.total.clone() if isinstance(self.total, Tensor) else self.total
         last = self.last.detach().clone() if isinstance(self.last, Tensor) else self.last
-        return {"number": self.number, "total": total, "last": last, "weight": self.weight}
+        return {
+            "number": self.number,
+            "total": total,
+            "last": last,
+            "weight": self.weight,
+            "metric": names.get(self.metric),
+            "collection": names.get(self.collection),
+        }
 
     def load_state_dict(self, saved: dict[str, Any], device: torch.device) -> None:
         """Continue sums that a checkpoint held."""
@@ -331,21 +342,31 @@ class Results:
         for slot in self.slots.values():
             slot.reset()
 
-    def state_dict(self) -> list[Any]:
-        """The open slots as plain data."""
+    def state_dict(self, module: nn.Module) -> list[Any]:
+        """The open slots as plain data; metric objects by their names in the module."""
+        names: dict[Any, str] = {}
+        if any(slot.metric is not None for slot in self.slots.values()):
+            names = {child: name for name, child in module.named_modules()}
         return [
-            [hook, name, loader, _plain_flags(slot.flags), slot.state_dict()]
+            [hook, name, loader, _plain_flags(slot.flags), slot.state_dict(names)]
             for (hook, name, loader), slot in self.slots.items()
-            if slot.metric is None and (slot.weight or slot.last is not None)
+            if slot.metric is not None or slot.weight or slot.last is not None
         ]
 
-    def load_state_dict(self, saved: Iterable[Any], device: torch.device) -> None:
+    def load_state_dict(
+        self, saved: Iterable[Any], device: torch.device, module: nn.Module
+    ) -> None:
         """Continue the slots that a checkpoint held."""
         for hook, name, loader, flags, state in saved:
             slot = self.slots.setdefault(
                 (hook, name, loader), Slot(name, loader if flags[ADD_IDX] else None, tuple(flags))
             )
             slot.load_state_dict(state, device)
+            if state.get("metric") is not None:
+                slot.metric = module.get_submodule(state["metric"])
+                slot.add = slot._open
+            if state.get("collection") is not None:
+                slot.collection = module.get_submodule(state["collection"])
 
 
 def _plain_flags(flags: tuple[Any, ...]) -> list[Any]:

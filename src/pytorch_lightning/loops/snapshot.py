@@ -6,7 +6,13 @@ from typing import Any
 import torch
 
 from pytorch_lightning.checkpoint import schema
+from pytorch_lightning.checkpoint.plain import drop_unplain
 from pytorch_lightning.core.hooks import is_overridden_hook
+from pytorch_lightning.loops.metric_objects import (
+    capture_metrics,
+    restore_metrics,
+    without_caches,
+)
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.state import Mark
 from pytorch_lightning.utilities.exceptions import CheckpointError, MisconfigurationException
@@ -78,7 +84,7 @@ def _add_hyperparameters(checkpoint: dict[str, Any], owner: Any, prefix: str) ->
     if owner._hparams_name is not None:
         checkpoint[names[1]] = owner._hparams_name
     if isinstance(hparams, AttributeDict):
-        checkpoint[names[0]] = dict(hparams)
+        checkpoint[names[0]] = drop_unplain(hparams)
     else:
         checkpoint[names[0]] = hparams
         checkpoint[names[2]] = type(hparams).__name__
@@ -96,7 +102,8 @@ def _own(run: Run, saved: dict[str, Any]) -> dict[str, Any]:
     own: dict[str, Any] = {
         "state": saved,
         "rng": run.rng_before_batch if inside and run.rng_before_batch else capture_rng(),
-        "results": run.publish.train.state_dict(),
+        "results": run.publish.train.state_dict(run.module),
+        "metrics": capture_metrics(run.module),
         "modes": _modes(run),
         "frozen": [n for n, p in run.module.named_parameters() if not p.requires_grad],
     }
@@ -105,9 +112,11 @@ def _own(run: Run, saved: dict[str, Any]) -> dict[str, Any]:
         own["train_is_last"] = run.train.is_last
     validation = run.evaluation.get("validation")
     if validation is not None:
-        own["results_validation"] = validation.results.state_dict()
+        own["results_validation"] = validation.results.state_dict(run.module)
         if run.state.at is Mark.IN_VALIDATION and validation.data is not None:
             own["validation"] = [source.position() for source in validation.data.sources]
+            own["metrics_validation"] = own["metrics"]
+            own["metrics"] = without_caches(validation.aside)
     if any(run.state.held) and not inside:
         own["gradients"] = _gradients(run)
     return own
@@ -242,7 +251,8 @@ def restore_training(run: Run, checkpoint: dict[str, Any]) -> None:
         _say_foreign(run)
         return
     device = run.module.device
-    run.publish.train.load_state_dict(own["results"], device)
+    run.publish.train.load_state_dict(own["results"], device, run.module)
+    restore_metrics(run.module, own.get("metrics", {}))
     _restore_modes(run, own)
     assert run.train is not None
     run.train.position = own.get("train")
@@ -250,7 +260,8 @@ def restore_training(run: Run, checkpoint: dict[str, Any]) -> None:
     run.train.restore_rng = lambda: restore_rng(own["rng"])
     validation = run.evaluation.get("validation")
     if validation is not None:
-        validation.results.load_state_dict(own.get("results_validation", []), device)
+        validation.results.load_state_dict(own.get("results_validation", []), device, run.module)
+        validation.metrics = own.get("metrics_validation", {})
         validation.positions = own.get("validation")
     parameters = dict(run.module.named_parameters())
     for name, gradient in own.get("gradients", {}).items():

@@ -170,6 +170,7 @@ def attach_prediction(trainer: "pl.Trainer", run: Run, loaders: Any, *, keep: bo
         load=open_data,
         no_gradients=torch.inference_mode if trainer.inference_mode else torch.no_grad,
         keep=keep,
+        collect=any(c.interval.on_epoch for c in trainer.prediction_writer_callbacks),
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from pytorch_lightning.checkpoint.migrate import migrate_checkpoint
 from pytorch_lightning.core.datamodule import LightningDataModule
 from pytorch_lightning.core.hooks import is_overridden_hook
 from pytorch_lightning.core.module import LightningModule, attach
@@ -319,6 +320,7 @@ def _set_up(
     if path is not None:
         rank_zero_info(f"Restoring states from the checkpoint at {path}")
         checkpoint = strategy.load_checkpoint(path, weights_only=weights_only)
+        checkpoint = migrate_checkpoint(checkpoint)
         snapshot.restore_weights(run, checkpoint)
         snapshot.restore_datamodule(run, checkpoint)
         snapshot.restore_callbacks(run, trainer.callbacks, checkpoint, trainer)
@@ -391,11 +393,11 @@ def _resolve_epochs(trainer: "pl.Trainer") -> None:
 
 
 def _log_hyperparameters(trainer: "pl.Trainer", run: Run) -> None:
-    """Hyperparameters and graph to the loggers, once per trainer."""
+    """Hyperparameters and graph to the loggers, once per module."""
     hparams = verify.merged_hyperparameters(run.module, run.datamodule)
-    if not trainer.enable_autolog_hparams or trainer._hparams_logged:
+    if not trainer.enable_autolog_hparams or trainer._hparams_logged is run.module:
         return
-    trainer._hparams_logged = True
+    trainer._hparams_logged = run.module
     for logger in trainer.loggers:
         if hparams is not None:
             logger.log_hyperparams(hparams)

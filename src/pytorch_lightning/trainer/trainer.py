@@ -128,7 +128,7 @@ class Trainer(ArgparseBridge):
         self._run: Run | None = None  # of the entry point that ran last
         self._fit_run: Run | None = None
         self._module: LightningModule | None = None
-        self._hparams_logged = False
+        self._hparams_logged: LightningModule | None = None  # of this module
         self.datamodule: Any = None
         construction.configure_limits(self, given)
         parts = resolve(
@@ -683,7 +683,7 @@ class Trainer(ArgparseBridge):
         return next((c for c in self._callbacks if isinstance(c, ProgressBar)), None)
 
     @property
-    def prediction_writer_callbacks(self) -> list[Callback]:
+    def prediction_writer_callbacks(self) -> list[BasePredictionWriter]:
         """The callbacks that write predictions."""
         return [c for c in self._callbacks if isinstance(c, BasePredictionWriter)]
 

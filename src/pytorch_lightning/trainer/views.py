@@ -153,8 +153,8 @@ class PredictView:
 
     @property
     def predictions(self) -> list[Any]:
-        """Per loader, what was predicted."""
-        return self._prediction.outputs if self._prediction is not None else []
+        """What was predicted; per loader where there are several."""
+        return self._prediction.collected() if self._prediction is not None else []
 
     @property
     def epoch_batch_indices(self) -> list[list[Any]]:
