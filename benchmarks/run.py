@@ -63,11 +63,14 @@ def _arguments() -> argparse.Namespace:
         help="reference, accelerate, ignite: where they are installed",
     )
     parser.add_argument("--python", default=sys.executable, help="the interpreter that has them")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=31)
     parser.add_argument("--starts", type=int, default=5, help="fresh processes of each kind")
-    parser.add_argument("--scale", type=float, default=1.0, help="shorter rounds: 0.1")
+    parser.add_argument("--scale", type=float, default=1.0, help="shorter long runs: 0.1")
     parser.add_argument(
-        "--scale-against", type=float, default=0.2, help="the same for the other subjects"
+        "--scale-against",
+        type=float,
+        default=0.2,
+        help="fewer rounds and shorter long runs for the other subjects",
     )
     return parser.parse_args()
 
@@ -76,8 +79,9 @@ def _measure(package: str, python: str, arguments: argparse.Namespace) -> dict[s
     ours = package == "pytorch_lightning" and python == sys.executable
     print(f"measuring {package} with {python}", file=sys.stderr)
     scale = arguments.scale * (1.0 if ours else arguments.scale_against)
+    rounds = arguments.rounds if ours else max(int(arguments.rounds * arguments.scale_against), 3)
     command = [python, str(HERE / "worker.py"), package]
-    command += ["--rounds", str(arguments.rounds), "--scale", str(scale)]
+    command += ["--rounds", str(rounds), "--scale", str(scale)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
     found: dict[str, Any] = json.loads(done.stdout)

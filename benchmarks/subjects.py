@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from loads import Batch, Clocked, batch_loss, make_net, make_optimizer
 
+_WARMUP = 50
 NAMES = [f"metric_{index}" for index in range(20)]
 
 
@@ -278,13 +279,13 @@ SUBJECTS: dict[str, Callable[[], Subject]] = {
 
 
 def microseconds_per_batch(subject: Subject, load: Load, count: int) -> float:
-    """Run a load once; say what a batch of it cost."""
-    batches = Clocked(load.kind, count, warmup=max(count // 10, 2))
+    """Run a load once; say what each of `count` batches cost, after some that warm up."""
+    batches = Clocked(load.kind, count + _WARMUP + 1, warmup=_WARMUP)
     subject.run(load, batches, epochs=1)
     return batches.microseconds
 
 
-def microseconds_of_add(count: int = 20_000) -> float:
+def microseconds_of_add(count: int = 5_000) -> float:
     """What one `total.add_(value)` costs."""
     total, value = torch.zeros(()), torch.ones(())
     add = total.add_
