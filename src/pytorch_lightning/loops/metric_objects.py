@@ -68,8 +68,7 @@ def put_aside(module: nn.Module) -> Iterator[States]:
     """Let one metric object serve two stages: what it holds waits while another stage runs."""
     held = {name: _state(metric, _COUNTERS) for name, metric in _metrics(module)}
     for _, metric in _metrics(module):
-        if metric.update_called:
-            metric.reset()
+        metric.reset()  # idle ones as well: it gives them other tensors than those held here
     try:
         yield held
     finally:
@@ -100,12 +99,11 @@ def restore_metrics(module: nn.Module, states: States) -> None:
     """Let metric objects go on from what a checkpoint held."""
     for name, metric in _metrics(module):
         if name in states:
-            metric.__dict__.update(map_leaves(states[name], Tensor, metric_device(metric)))
+            metric.__dict__.update(map_leaves(states[name], Tensor, _to_device_of(metric)))
             metric._computed = None
 
 
-def metric_device(metric: Any) -> Callable[[Tensor], Tensor]:
-    """Bring tensors to the device of a metric."""
+def _to_device_of(metric: Any) -> Callable[[Tensor], Tensor]:
     return lambda tensor: tensor.to(metric.device)
 
 

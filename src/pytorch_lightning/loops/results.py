@@ -247,7 +247,7 @@ class Slot:
 
     # --- resume --------------------------------------------------------------------------------
 
-    def state_dict(self, names: dict[Any, str]) -> dict[str, Any]:
+    def state_dict(self, names: dict[int, str]) -> dict[str, Any]:
         """The open sums as plain data, and the name of the metric object.
 
         Args:
@@ -260,8 +260,8 @@ class Slot:
             "total": total,
             "last": last,
             "weight": self.weight,
-            "metric": names.get(self.metric),
-            "collection": names.get(self.collection),
+            "metric": names.get(id(self.metric)),
+            "collection": names.get(id(self.collection)),
         }
 
     def load_state_dict(self, saved: dict[str, Any], device: torch.device) -> None:
@@ -344,9 +344,9 @@ class Results:
 
     def state_dict(self, module: nn.Module) -> list[Any]:
         """The open slots as plain data; metric objects by their names in the module."""
-        names: dict[Any, str] = {}
+        names: dict[int, str] = {}  # by identity: the hash of a metric object changes
         if any(slot.metric is not None for slot in self.slots.values()):
-            names = {child: name for name, child in module.named_modules()}
+            names = {id(child): name for name, child in module.named_modules()}
         return [
             [hook, name, loader, _plain_flags(slot.flags), slot.state_dict(names)]
             for (hook, name, loader), slot in self.slots.items()
