@@ -157,6 +157,12 @@ def test_callbacks_were_kept_under_their_classes():
     assert migrated["callbacks"] == {"EarlyStopping": {"wait_count": 1}, "dict": {"a": 1}}
 
 
+def test_a_class_inside_another_keeps_its_key():
+    checkpoint = golden("2.6.6", "end")
+    checkpoint["callbacks"] = {"Outer.Inner": {"a": 1}, "make.<locals>.Inner": {"a": 2}}
+    assert migrate_checkpoint(checkpoint)["callbacks"] is checkpoint["callbacks"]
+
+
 def test_what_is_no_checkpoint_of_a_run_passes():
     assert migrate_checkpoint({"w": 1}) == {"w": 1}
     assert migrate_checkpoint({"state_dict": {}}) == {"state_dict": {}}

@@ -39,8 +39,8 @@ _FORMER_PART_OF_KEY = re.compile(r"(^ModelCheckpoint\{.*), 'save_on_train_epoch_
 def migrate_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Bring a checkpoint of releases 0.x to 2.x to today's layout.
 
-    What is found decides, not the version that the file claims, so that it does no harm to call
-    this twice. The dictionary that is passed stays as it was.
+    What is found decides, hardly ever the version that the file claims, and it does no harm to
+    call this twice. The dictionary that is passed stays as it was.
     """
     _warn_if_newer(checkpoint.get(_VERSION_KEY))
     migrated = dict(checkpoint)
@@ -93,9 +93,11 @@ def _lift_callbacks(checkpoint: dict[str, Any]) -> None:
     old = checkpoint.get("callbacks")
     if not found and not isinstance(old, Mapping):
         return
+    # Since 1.6 keys are qualified names, in which a dot is that of a class inside another.
+    by_class = _release(checkpoint.get(_VERSION_KEY)) < (1, 6)
     states: dict[str, Any] = {}
     for key, state in (old or {}).items():
-        states.setdefault(_callback_key(key), state)
+        states.setdefault(_callback_key(key, by_class=by_class), state)
     for key, value in found.items():
         callback, name = _OLD_CALLBACK_KEYS[key]
         states.setdefault(callback, {}).setdefault(name, value)
@@ -103,10 +105,10 @@ def _lift_callbacks(checkpoint: dict[str, Any]) -> None:
         checkpoint["callbacks"] = states
 
 
-def _callback_key(key: Any) -> str:
+def _callback_key(key: Any, *, by_class: bool) -> str:
     """Today's key: the class's own name where classes were keys, as the reader names them."""
     text = key.__qualname__ if isinstance(key, type) else str(key)
-    if "{" not in text:
+    if by_class and "{" not in text:
         return text.rpartition(".")[2]
     return _FORMER_PART_OF_KEY.sub(r"\1", text)
 
