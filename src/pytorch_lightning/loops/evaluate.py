@@ -7,6 +7,7 @@ evaluate:  on_*_model_eval, on_*_start, on_*_epoch_start,
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,11 +15,13 @@ from torch import nn
 
 from pytorch_lightning.loops.metric_objects import States, put_aside, restore_metrics
 from pytorch_lightning.loops.publish import Board
+from pytorch_lightning.loops.pulling import NoMoreBatches
 from pytorch_lightning.loops.results import Results
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.signature import bind_evaluation_step
 from pytorch_lightning.loops.sources import EvalData
 from pytorch_lightning.loops.state import Mark, State
+from pytorch_lightning.loops.transfer import Transfer, bind_transfer
 from pytorch_lightning.utilities.data import extract_batch_size
 from pytorch_lightning.utilities.seed import isolate_rng
 
@@ -53,6 +56,7 @@ class Evaluation:
         self.metrics: States = {}  # what they go on from after a resume
         self.outputs: list[list[Any]] = []
         self.step: Callable[[Any, int, int], Any] | None = None
+        self.transfer: Transfer = lambda batch, loader: batch
 
     def open(self, epoch: int) -> EvalData:
         """Ask for the loaders, the first time and when a reload is due."""
@@ -75,7 +79,9 @@ def evaluate(run: Run, stage: str) -> None:
     this, state, hooks = run.evaluation[stage], run.state, run.hooks
     data = this.open(state.epoch)
     if this.step is None:
-        this.step = bind_evaluation_step(run, f"{stage}_step", len(data.sources))
+        more = partial(_one_more, run, this)
+        this.step = bind_evaluation_step(run, f"{stage}_step", len(data.sources), more)
+        this.transfer = bind_transfer(run, f"{stage}_step")
     with _entered(run, this), _modes(run, this), this.no_gradients():
         if state.at is not Mark.IN_VALIDATION:
             state.val_loader = state.val_batch = 0
@@ -122,7 +128,7 @@ def _all_loaders(run: Run, this: Evaluation, data: EvalData) -> None:
 
 def _batches(run: Run, this: Evaluation, source: Any, *, collect: list[Any] | None) -> None:
     """The batches of one loader; where the time of an evaluation goes."""
-    state, session, transfer, results = run.state, run.session, run.transfer, this.results
+    state, session, transfer, results = run.state, run.session, this.transfer, this.results
     loader, step = state.val_loader, this.step
     assert step is not None
     x = state.seen(this.stage, loader + 1)[loader]
@@ -134,15 +140,30 @@ def _batches(run: Run, this: Evaluation, source: Any, *, collect: list[Any] | No
         batch = transfer(batch, loader)
         session.new_batch(batch)
         batch_start(batch, batch_idx, loader)
-        output = step(batch, batch_idx, loader)
+        try:
+            output = step(batch, batch_idx, loader)
+        except NoMoreBatches:
+            session.hook = ""
+            break
+        batch_idx = state.val_batch
         state.val_batch = batch_idx + 1  # a checkpoint from here on goes on with the next one
-        batch_end(output, batch, batch_idx, loader)
+        batch_end(output, session.batch, batch_idx, loader)
         if results.has_steps and not state.sanity_checking:
             run.publish.evaluation_step(results, x=x + batch_idx)
         if collect is not None:
             collect.append(output)
     session.no_batch()
     session.count_samples = before
+
+
+def _one_more(run: Run, this: Evaluation) -> tuple[Any, int]:
+    """Read and count another batch within a step that pulls its batches itself."""
+    state = run.state
+    assert this.data is not None
+    batch = next(this.data.sources[state.val_loader])
+    state.val_batch += 1
+    run.session.new_batch(batch)
+    return batch, state.val_batch
 
 
 def _all_ends(run: Run, this: Evaluation, count: int) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from pytorch_lightning.loops import limits
 from pytorch_lightning.loops.evaluate import evaluate, sanity_check
 from pytorch_lightning.loops.marks import serve_requests
+from pytorch_lightning.loops.pulling import NoMoreBatches, abandon_step
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.schedulers import step_schedulers
 from pytorch_lightning.loops.state import Mark
@@ -82,7 +83,11 @@ def train_batches(run: Run) -> None:
         batch = data.next_batch()
         if batch is data.END:
             break
-        train_batch(run, batch)
+        try:
+            train_batch(run, batch)
+        except NoMoreBatches:
+            abandon_step(run)
+            break
         if not state.epoch_is_cut:
             after_batch(run)
     if any(state.held):  # a stop, a cut or a loader that was shorter than it said
@@ -107,7 +112,7 @@ def train_batch(run: Run, batch: Any) -> None:
     state.at = Mark.AFTER_STEP
     step_schedulers(run, plateau=False)
     state.at = Mark.AFTER_BATCH
-    hooks.on_train_batch_end(output, batch, state.batch - 1)
+    hooks.on_train_batch_end(output, session.batch, state.batch - 1)
     hooks.on_batch_end()
     run.publish.train_step()
     session.no_batch()

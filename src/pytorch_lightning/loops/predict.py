@@ -9,14 +9,17 @@ predict:  on_predict_model_eval, on_predict_start, on_predict_epoch_start,
 import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import torch
 from torch.utils.data import BatchSampler, DataLoader
 
+from pytorch_lightning.loops.pulling import NoMoreBatches
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.signature import bind_evaluation_step
 from pytorch_lightning.loops.sources import EvalData
+from pytorch_lightning.loops.transfer import Transfer, bind_transfer
 from pytorch_lightning.utilities.tree import detach
 
 
@@ -45,6 +48,8 @@ class Prediction:
         self.outputs: list[list[Any]] = []
         self.indices: list[list[Any]] = []
         self.current: list[Any] | None = None
+        self.loader = self.batch = 0  # indices of what is running
+        self.transfer: Transfer = lambda batch, loader: batch
 
     def found(self) -> list[Any] | None:
         """A list of batches; one such list per loader when there are several."""
@@ -60,7 +65,9 @@ def predict(run: Run) -> None:
     this, hooks = run.prediction, run.hooks
     assert this is not None
     data = this.data = this.load()
-    step = bind_evaluation_step(run, "predict_step", len(data.sources))
+    more = partial(_one_more, run, this)
+    step = bind_evaluation_step(run, "predict_step", len(data.sources), more)
+    this.transfer = bind_transfer(run, "predict_step")
     this.outputs = [[] for _ in data.sources]
     this.indices = [[] for _ in data.sources]
     modes = {child: child.training for child in run.module.modules()}
@@ -85,23 +92,38 @@ def predict(run: Run) -> None:
 def _batches(run: Run, this: Prediction, step: Callable[[Any, int, int], Any], loader: int) -> None:
     """The batches of one loader."""
     assert this.data is not None
-    source, session, transfer = this.data.sources[loader], run.session, run.transfer
+    source, session, transfer = this.data.sources[loader], run.session, this.transfer
     outputs, indices = this.outputs[loader], this.indices[loader]
     batch_start, batch_end = run.hooks.on_predict_batch_start, run.hooks.on_predict_batch_end
     wants_indices = bool(run.hooks.heard & {"on_predict_batch_end", "on_predict_epoch_end"})
-    for batch_idx, batch in enumerate(source):
+    this.loader, this.batch = loader, 0
+    for batch in source:
         if wants_indices:
             this.current = source.sample_ids
         batch = transfer(batch, loader)
         session.new_batch(batch)
-        batch_start(batch, batch_idx, loader)
-        output = step(batch, batch_idx, loader)
-        batch_end(output, batch, batch_idx, loader)
+        batch_start(batch, this.batch, loader)
+        try:
+            output = step(batch, this.batch, loader)
+        except NoMoreBatches:
+            session.hook = ""
+            break
+        batch_end(output, session.batch, this.batch, loader)
         if this.collects:
             outputs.append(detach(output, to_cpu=True))
         if wants_indices:
             indices.append(this.current)
+        this.batch += 1
     session.no_batch()
+
+
+def _one_more(run: Run, this: Prediction) -> tuple[Any, int]:
+    """Read and count another batch within a step that pulls its batches itself."""
+    assert this.data is not None
+    batch = next(this.data.sources[this.loader])
+    this.batch += 1
+    run.session.new_batch(batch)
+    return batch, this.batch
 
 
 def keep_last_batch(loader: Any) -> Any:

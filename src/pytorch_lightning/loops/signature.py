@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from pytorch_lightning.core.hooks import is_overridden_hook
 from pytorch_lightning.core.module import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.loops.pulling import More, more_training, pulling_step, pulls
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.plain_mark import is_plain
@@ -72,8 +74,16 @@ def asks_for_optimizer(module: LightningModule) -> bool:
 
 
 def bind_training_step(run: Run, index: int | None) -> Callable[[Any, int], Any]:
-    """`training_step(batch)`, `(batch, batch_idx)` or `(batch, batch_idx, optimizer_idx)`."""
+    """`training_step(batch)`, `(batch, batch_idx)` or `(batch, batch_idx, optimizer_idx)`.
+
+    Or `(dataloader_iter)`, which pulls its batches itself.
+    """
     call = step_callable(run, "training_step")
+    if pulls(run.module, "training_step"):
+        own = pulling_step("training_step", call, partial(more_training, run))
+        if asks_for_optimizer(run.module) and index is not None:
+            return lambda batch, batch_idx: own(batch, batch_idx, 0, index)
+        return own
     capacity = positional_capacity(run.module.training_step)
     if "hiddens" in capacity.names:
         raise MisconfigurationException(
@@ -203,14 +213,23 @@ def bind_optimizer_step(
     return step
 
 
-def bind_evaluation_step(run: Run, name: str, num_loaders: int) -> Callable[[Any, int, int], Any]:
+def bind_evaluation_step(
+    run: Run, name: str, num_loaders: int, more: More
+) -> Callable[[Any, int, int], Any]:
     """`validation_step(batch)`, `(batch, batch_idx)` or `(batch, batch_idx, dataloader_idx)`.
+
+    Or `(dataloader_iter)`, which pulls its batches itself.
+
+    Args:
+        more: Reads and counts another batch, for the last of these.
 
     Raises:
         RuntimeError: If there are several loaders and the step does not ask which one, or one
             loader and the step insists.
     """
     call = step_callable(run, name)
+    if pulls(run.module, name):
+        return pulling_step(name, call, more)
     capacity = positional_capacity(getattr(run.module, name))
     if num_loaders > 1 and capacity.maximum < 3:
         raise RuntimeError(

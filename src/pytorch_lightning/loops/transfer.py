@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from pytorch_lightning.core.hooks import is_overridden_hook
+from pytorch_lightning.loops.pulling import pulls
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.utilities.plain_mark import is_plain
 from pytorch_lightning.utilities.tree import move_data_to_device
@@ -13,8 +14,14 @@ from pytorch_lightning.utilities.tree import move_data_to_device
 Transfer = Callable[[Any, int], Any]
 
 
-def bind_transfer(run: Run) -> Transfer:
-    """Convert, `on_before_batch_transfer`, move, `on_after_batch_transfer`; only what is needed."""
+def bind_transfer(run: Run, step: str) -> Transfer:
+    """Convert, `on_before_batch_transfer`, move, `on_after_batch_transfer`; only what is needed.
+
+    Args:
+        step: Whose batches; a step that pulls them itself gets them untouched.
+    """
+    if pulls(run.module, step):
+        return _untouched
     strategy, precision = run.strategy, run.strategy.precision_plugin
     device = strategy.root_device
     hooked = _hooked(run)
@@ -30,6 +37,10 @@ def bind_transfer(run: Run) -> Transfer:
     if is_plain(precision, "convert_input"):
         return moved
     return lambda batch, loader: moved(precision.convert_input(batch), loader)
+
+
+def _untouched(batch: Any, loader: int) -> Any:
+    return batch
 
 
 def _to_cpu(batch: Any, loader: int) -> Any:
