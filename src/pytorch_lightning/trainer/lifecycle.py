@@ -274,7 +274,7 @@ def bind_hooks(trainer: "pl.Trainer", run: Run) -> None:
     for callback in trainer.callbacks:
         callback.log = run.module.log  # type: ignore[attr-defined]  # documented, during a run
         callback.log_dict = run.module.log_dict  # type: ignore[attr-defined]
-    run.transfer = bind_transfer(run)
+    run.transfer = bind_transfer(run, "training_step")
     run.rewinds = snapshot.saves_inside_batches([run.module, *trainer.callbacks])
 
 
