@@ -97,3 +97,15 @@ def test_metrics_are_read_only_for_a_line(tmp_path, capsys, model, loader):
     bar = Counting()
     make_trainer(tmp_path, bar).fit(model, loader(50))
     assert bar.read == len(lines(capsys)) == 2
+
+
+def test_the_line_of_an_epoch_has_the_means_of_that_epoch(tmp_path, capsys, model, loader):
+    def step(batch, batch_idx):
+        model.log("epoch", float(model.trainer.current_epoch), prog_bar=True, on_epoch=True)
+        return model.layer(batch).square().mean()
+
+    model.training_step = step
+    make_trainer(tmp_path).fit(model, loader(4))
+    first, second = lines(capsys)
+    assert "epoch_epoch=0.000" in first
+    assert "epoch_epoch=1.000" in second
