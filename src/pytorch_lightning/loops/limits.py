@@ -102,16 +102,26 @@ def count_limit(length: float, limit: int | float, name: str) -> float:
     return count
 
 
-def seconds(value: Any) -> float | None:
-    """A time span given as 'DD:HH:MM:SS', `timedelta` or keywords of it; None for other values."""
+def seconds(name: str, value: Any) -> float | None:
+    """A time span given as 'DD:HH:MM:SS', `timedelta` or keywords of it; None for other values.
+
+    Args:
+        name: Of the argument, for errors.
+    """
     if isinstance(value, str):
         parts = value.strip().split(":")
         if len(parts) != 4 or not all(part.isdigit() for part in parts):
-            raise ValueError(f"{value!r} is no time span: write 'DD:HH:MM:SS'.")
+            raise ValueError(f"`{name}={value!r}` is no time span: write 'DD:HH:MM:SS'.")
         days, hours, minutes, secs = map(int, parts)
         return timedelta(days=days, hours=hours, minutes=minutes, seconds=secs).total_seconds()
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, dict):
-        return timedelta(**value).total_seconds()
+        try:
+            return timedelta(**value).total_seconds()
+        except TypeError:
+            raise TypeError(
+                f"`{name}={value!r}`: write keywords of `timedelta` and numbers, for example "
+                "{'hours': 12, 'minutes': 30}."
+            ) from None
     return None

@@ -70,7 +70,7 @@ def check_arguments(given: dict[str, Any]) -> None:
     fast = given["fast_dev_run"]
     if not isinstance(fast, bool):
         options.check_count("fast_dev_run", fast, least=0)
-    if given["max_time"] is not None and seconds(given["max_time"]) is None:
+    if given["max_time"] is not None and seconds("max_time", given["max_time"]) is None:
         raise TypeError(
             f"`max_time={given['max_time']!r}`: pass 'DD:HH:MM:SS', a `timedelta` or its keywords "
             "in a dictionary."

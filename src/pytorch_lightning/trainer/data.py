@@ -92,7 +92,7 @@ def _measured(trainer: "pl.Trainer", run: Run, data: TrainData) -> None:
     """The number of batches is known: when is validation due, and is enough logged?"""
     limits, interval = run.limits, trainer.val_check_interval
     limits.val_over_run = limits.val_every_n_epoch is None
-    limits.val_check_time = seconds(interval)
+    limits.val_check_time = seconds("val_check_interval", interval)
     if limits.val_check_time is not None:
         limits.val_check_batch = math.inf
     elif isinstance(interval, int):

@@ -172,7 +172,8 @@ def collect_loggers(given: Any, default_root_dir: str) -> list[Logger]:
             return [TensorBoardLogger(save_dir=default_root_dir, version=version)]
         rank_zero_info("TensorBoard is not installed: metrics go to CSV files.")
         return [CSVLogger(save_dir=default_root_dir, version=version)]
-    loggers = list(given) if isinstance(given, Iterable) else [given]
+    several = isinstance(given, Iterable) and not isinstance(given, str)
+    loggers = list(given) if several else [given]
     for logger in loggers:
         if not isinstance(logger, Logger):
             raise TypeError(

@@ -174,7 +174,7 @@ def check_share(name: str, value: Any) -> None:
 def check_val_interval(interval: Any, every_n_epoch: Any) -> None:
     """`val_check_interval` and `check_val_every_n_epoch` together."""
     check_count("check_val_every_n_epoch", every_n_epoch, least=1)
-    if seconds(interval) is not None:
+    if seconds("val_check_interval", interval) is not None:
         return
     check_share("val_check_interval", interval)
     if interval == 0 and isinstance(interval, int):
