@@ -24,6 +24,15 @@ from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
 def capture(run: Run, callbacks: Sequence[Any], *, weights_only: bool) -> dict[str, Any]:
     """Everything that changed since the run began, as plain data under the documented keys."""
+    session = run.session
+    before, session.hook = session.hook, "on_save_checkpoint"  # in which nobody can log
+    try:
+        return _capture(run, callbacks, weights_only=weights_only)
+    finally:
+        session.hook = before
+
+
+def _capture(run: Run, callbacks: Sequence[Any], *, weights_only: bool) -> dict[str, Any]:
     state, strategy, module = run.state, run.strategy, run.module
     saved = state.state_dict()
     checkpoint: dict[str, Any] = {
