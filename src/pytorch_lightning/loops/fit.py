@@ -19,6 +19,7 @@ from pytorch_lightning.loops.pulling import NoMoreBatches, abandon_step
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.schedulers import step_schedulers
 from pytorch_lightning.loops.state import Mark
+from pytorch_lightning.utilities.rank_zero import warnings_given
 from pytorch_lightning.utilities.seed import capture_rng
 
 
@@ -98,15 +99,18 @@ def train_batch(run: Run, batch: Any) -> None:
     """Forward, backward and, when it is time, an optimizer step."""
     state, hooks, session = run.state, run.hooks, run.session
     run.in_batch = True
-    batch = run.transfer(batch, 0)
-    session.new_batch(batch)
-    hooks.on_batch_start(batch, state.batch)
-    if hooks.on_train_batch_start(batch, state.batch) == -1:
-        run.in_batch = False
-        state.epoch_is_cut = True
-        step_schedulers(run, plateau=False, epoch=True)  # as documented: they step on a cut too
-        return
-    output = run.optimize(batch, state.batch)
+    if batch is None:
+        output = skip_batch(run)
+    else:
+        batch = run.transfer(batch, 0)
+        session.new_batch(batch)
+        hooks.on_batch_start(batch, state.batch)
+        if hooks.on_train_batch_start(batch, state.batch) == -1:
+            run.in_batch = False
+            state.epoch_is_cut = True
+            step_schedulers(run, plateau=False, epoch=True)  # as documented: on a cut too
+            return
+        output = run.optimize(batch, state.batch)
     run.in_batch = False
     state.next_batch()
     state.at = Mark.AFTER_STEP
@@ -116,6 +120,17 @@ def train_batch(run: Run, batch: Any) -> None:
     hooks.on_batch_end()
     run.publish.train_step()
     session.no_batch()
+
+
+def skip_batch(run: Run) -> None:
+    """Count a batch that is None, as some `collate_fn` give on purpose; train on nothing."""
+    assert run.train is not None
+    warnings_given.warn("The training loader gave None instead of a batch, which is skipped.")
+    run.session.new_batch(None)
+    run.advanced[:] = [False] * len(run.advanced)
+    run.state.window_closed = limits.window_closes(run.limits, run.state, is_last=run.train.is_last)
+    if run.state.window_closed:
+        run.finish_window()
 
 
 def after_batch(run: Run) -> None:

@@ -11,8 +11,8 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.loops.limits import window_closes
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.signature import (
+    Clipping,
     bind_backward,
-    bind_clipping,
     bind_optimizer_step,
     bind_training_step,
     bind_zero_grad,
@@ -60,14 +60,16 @@ class Step:
         self.optimizer = optimizer
         self.raw = optimizer.optimizer
         self.training_step = bind_training_step(run, index)
+        # None: nobody overrides it, so it is done without another call
         self.zero_grad = bind_zero_grad(run, index, self.raw)
         self.backward = bind_backward(run, index, self.raw)
-        self.clip = bind_clipping(run, index, self.raw)
+        self.clip = Clipping(run, index, self.raw)
         self.optimizer_step = bind_optimizer_step(run, index, optimizer)
-        precision = run.strategy.precision_plugin
+        self.precision = precision = run.strategy.precision_plugin
         self.unscale = (
             None if is_plain(precision, "unscale_gradients") else precision.unscale_gradients
         )
+        self.may_skip = not is_plain(precision, "optimizer_step")
         self.batch: Any = None
         self.batch_idx = 0
         self.output: Any = None
@@ -77,16 +79,28 @@ class Step:
 
     def __call__(self) -> Tensor | None:
         """Compute the gradients of one batch."""
+        run = self.run
+        hooks, session = run.hooks, run.session
         self.called = True
-        loss = self._loss(self.training_step(self.batch, self.batch_idx))
+        before = session.hook
+        session.hook = "training_step"
+        output = self.training_step(self.batch, self.batch_idx)
+        session.hook = before
+        loss = self._loss(output)
         if self.opens:
-            self.zero_grad(self.batch_idx)
+            hooks.on_before_zero_grad(self.raw)
+            if self.zero_grad is None:
+                self.raw.zero_grad()
+            else:
+                self.zero_grad(self.batch_idx)
         if loss is not None:
-            hooks = self.run.hooks
             hooks.on_before_backward(loss)
-            self.backward(loss)
+            if self.backward is None:
+                loss.backward()  # type: ignore[no-untyped-call]
+            else:
+                self.backward(loss)
             hooks.on_after_backward()
-            self.run.state.held[self.index] = self.held_before + 1
+            run.state.held[self.index] = self.held_before + 1
         if self.closes:
             self.before_step()
         return loss
@@ -97,8 +111,8 @@ class Step:
         closes = window_closes(run.limits, state, is_last=self.data.is_last)
         state.window_closed = closes
         self.batch, self.batch_idx, self.closes = batch, batch_idx, closes
-        self.opens = batch_idx % run.limits.accumulate == 0
-        self.held_before = 0 if self.opens else state.held[self.index]
+        self.held_before = state.held[self.index]
+        self.opens = self.held_before == 0
         self.called = False
         if closes:
             self.step(self)
@@ -115,12 +129,12 @@ class Step:
 
     def step(self, closure: Callable[[], Any]) -> None:
         """Step the optimizer, and say whether it really moved."""
-        state = self.run.state
+        state, index = self.run.state, self.index
         self.optimizer_step(closure)
         state.step += 1
-        skipped = getattr(self.run.strategy.precision_plugin, "step_skipped", False)
-        self.run.advanced[self.index] = bool(state.held[self.index]) and not skipped
-        state.held[self.index] = 0
+        skipped = self.may_skip and self.precision.step_skipped
+        self.run.advanced[index] = state.held[index] > 0 and not skipped
+        state.held[index] = 0
 
     def finish(self) -> None:
         """Step with the batches that a window holds which nobody expected to end."""
@@ -129,13 +143,15 @@ class Step:
 
     def before_step(self) -> None:
         """Bring the gradients to their true size, show them, clip them."""
+        run = self.run
         if self.unscale is not None:
             self.unscale(self.raw)
-        held, planned = self.run.state.held[self.index], self.run.limits.accumulate
-        if held and held != planned:
+        held, planned = run.state.held[self.index], run.limits.accumulate
+        if held != planned and held:
             self._scale_gradients(planned / held)
-        self.run.hooks.on_before_optimizer_step(self.raw, self.index)
-        self.clip()
+        run.hooks.on_before_optimizer_step(self.raw, self.index)
+        if self.clip.own or run.limits.gradient_clip_val:
+            self.clip()
 
     def _scale_gradients(self, factor: float) -> None:
         gradients = [
@@ -339,7 +355,10 @@ def _bind_manual(run: Run) -> None:
 
     def optimize(batch: Any, batch_idx: int) -> Any:
         state.window_closed = True
+        before = session.hook
+        session.hook = "training_step"
         output = training_step(batch, batch_idx)
+        session.hook = before
         if isinstance(output, Tensor):
             return {"loss": output.detach()}
         if output is None:
