@@ -23,6 +23,7 @@ from pytorch_lightning.loops.sources import EvalData
 from pytorch_lightning.loops.state import Mark, State
 from pytorch_lightning.loops.transfer import Transfer, bind_transfer
 from pytorch_lightning.utilities.data import extract_batch_size
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.seed import isolate_rng
 
 
@@ -152,6 +153,8 @@ def _batches(run: Run, this: Evaluation, source: Any, *, collect: list[Any] | No
             run.publish.evaluation_step(results, x=x + batch_idx)
         if collect is not None:
             collect.append(output)
+        if state.terminated:
+            raise SIGTERMException
     session.no_batch()
     session.count_samples = before
 

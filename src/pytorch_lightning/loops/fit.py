@@ -20,6 +20,7 @@ from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.schedulers import step_schedulers
 from pytorch_lightning.loops.state import Mark
 from pytorch_lightning.utilities.rank_zero import warnings_given
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.seed import capture_rng
 
 
@@ -89,6 +90,9 @@ def train_batches(run: Run) -> None:
         except NoMoreBatches:
             abandon_step(run)
             break
+        if state.terminated:
+            serve_requests(run)
+            raise SIGTERMException
         if not state.epoch_is_cut:
             after_batch(run)
     if any(state.held):  # a stop, a cut or a loader that was shorter than it said

@@ -20,6 +20,7 @@ from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.signature import bind_evaluation_step
 from pytorch_lightning.loops.sources import EvalData
 from pytorch_lightning.loops.transfer import Transfer, bind_transfer
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.tree import detach
 
 
@@ -114,6 +115,8 @@ def _batches(run: Run, this: Prediction, step: Callable[[Any, int, int], Any], l
         if wants_indices:
             indices.append(this.current)
         this.batch += 1
+        if run.state.terminated:
+            raise SIGTERMException
     session.no_batch()
 
 

@@ -52,6 +52,7 @@ class State:
     validated_at: float = 0.0  # seconds of training time at the last validation by time
     last_reload: int = -(10**9)  # the epoch in which loaders were last asked for
     stop: bool = False
+    terminated: bool = False  # has the process been asked to end (SIGTERM)?
     epoch_is_cut: bool = False
     window_closed: bool = True  # did the batch that just ran end an accumulation window?
     held_back: bool = False  # did the window that just ended hold no gradient?

@@ -32,6 +32,7 @@ from pytorch_lightning.trainer.ckpt_path import resolve_checkpoint
 from pytorch_lightning.trainer.defaults import CallbackList, distinct_keys, in_order
 from pytorch_lightning.trainer.misspelled import check_hook_names
 from pytorch_lightning.trainer.notes import add_note
+from pytorch_lightning.trainer.signals import heed_sigterm
 from pytorch_lightning.trainer.states import RunningStage, TrainerFn, TrainerStatus
 from pytorch_lightning.trainer.tables import print_results
 from pytorch_lightning.utilities.compile import from_compiled
@@ -88,7 +89,8 @@ def fit(
         bind_hooks(trainer, run)
         bind_optimization(run)
         trainer._progress.validated_at = time.monotonic()
-        with torch.autograd.set_detect_anomaly(trainer.detect_anomaly), torch.enable_grad():
+        anomalies = torch.autograd.set_detect_anomaly(trainer.detect_anomaly)
+        with heed_sigterm(run.state), anomalies, torch.enable_grad():
             fit_loop(run)
         _release(trainer, run)
         run.hooks.on_fit_end()
@@ -120,7 +122,8 @@ def evaluate(
         this = run.evaluation[stage]
         opened = this.open(run.state.epoch)
         if any(opened.lengths):
-            evaluate_loop(run, stage)
+            with heed_sigterm(run.state):
+                evaluate_loop(run, stage)
             trainer._progress.val_seen = run.state.val_seen
             trainer._progress.test_seen = run.state.test_seen
             results = data.results_per_loader(run, len(opened.sources))
@@ -154,7 +157,8 @@ def predict(
         bind_hooks(trainer, run)
         assert run.prediction is not None
         if trainer.limit_predict_batches != 0:
-            predict_loop(run)
+            with heed_sigterm(run.state):
+                predict_loop(run)
             found = run.prediction.found()
         _release(trainer, run)
     return found

@@ -583,8 +583,8 @@ class Trainer(ArgparseBridge):
 
     @property
     def received_sigterm(self) -> bool:
-        """Whether the process was asked to terminate."""
-        return False
+        """Whether the process was asked to terminate while the run of last went on."""
+        return self._run is not None and self._run.state.terminated
 
     # --- logging ----------------------------------------------------------------------------------
 
