@@ -186,8 +186,8 @@ MONITORS = [
     ),
     Mistake(
         "EarlyStopping, nothing logged",
-        lambda: fit(Module(), callbacks=EarlyStopping("val_loss"), max_epochs=5),
-        *(RuntimeError, ("EarlyStopping", "val_loss", "self.log")),
+        lambda: fit(Module(), callbacks=EarlyStopping("loss"), max_epochs=5),
+        *(RuntimeError, ("EarlyStopping", "'loss'", "did you mean 'val_loss'")),
         steps=4,
     ),
     Mistake(

@@ -9,6 +9,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from torch.utils.data import DataLoader
 
 from pytorch_lightning.data.position import length_of
+from pytorch_lightning.utilities.suggest import did_you_mean
 
 Mode = Literal["min_size", "max_size_cycle", "max_size", "sequential"]
 _Item = tuple[Any, int, int]
@@ -81,7 +82,10 @@ class CombinedLoader(Iterable[_Item]):
 
     def __init__(self, iterables: Any, mode: Mode = "min_size") -> None:
         if mode not in _MODES:
-            raise ValueError(f"Unsupported mode {mode!r}, please select one of: {list(_MODES)}.")
+            raise ValueError(
+                f"`CombinedLoader(mode={mode!r})`: pass one of {', '.join(map(repr, _MODES))}."
+                + did_you_mean(str(mode), _MODES)
+            )
         self._iterables = iterables
         self._flattened, self._structure = flatten(iterables, known_collection=True)
         self._mode: Mode = mode
@@ -150,7 +154,7 @@ class CombinedLoader(Iterable[_Item]):
 
     def __len__(self) -> int:
         if self._items is None:
-            raise RuntimeError("Please call `iter(combined_loader)` first.")
+            raise RuntimeError("`len(combined_loader)` is known once `iter(combined_loader)` ran.")
         lengths = [
             min(length_of(loader), self.limit_of(i)) for i, loader in enumerate(self._flattened)
         ]
@@ -165,7 +169,7 @@ class CombinedLoader(Iterable[_Item]):
 
     def __next__(self) -> _Item:
         if self._items is None:
-            raise RuntimeError("Please call `iter(combined_loader)` first.")
+            raise RuntimeError("`next(combined_loader)`: call `iter(combined_loader)` first.")
         return next(self._items)
 
     def reset(self) -> None:

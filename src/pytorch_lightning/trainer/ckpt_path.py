@@ -45,6 +45,11 @@ def _by_word(trainer: "pl.Trainer", wanted: Any) -> Any:
             f"`ckpt_path={wanted!r}`: the vendor's model registry is not part of this package; "
             "pass a path or a URL."
         )
+    if isinstance(wanted, bool | int | float | dict | list | tuple):
+        raise TypeError(
+            f"`ckpt_path={wanted!r}`: pass a path, a URL, 'best', 'last' or 'hpc', not "
+            f"a {type(wanted).__name__}."
+        )
     return os.fspath(wanted) if isinstance(wanted, Path) else wanted
 
 
