@@ -132,6 +132,7 @@ def _batches(run: Run, this: Evaluation, source: Any, *, collect: list[Any] | No
     state, session, transfer, results = run.state, run.session, this.transfer, this.results
     loader, step = state.val_loader, this.step
     assert step is not None
+    name = f"{this.stage}_step"
     x = state.seen(this.stage, loader + 1)[loader]
     batch_start = getattr(run.hooks, f"on_{this.stage}_batch_start")
     batch_end = getattr(run.hooks, f"on_{this.stage}_batch_end")
@@ -141,11 +142,13 @@ def _batches(run: Run, this: Evaluation, source: Any, *, collect: list[Any] | No
         batch = transfer(batch, loader)
         session.new_batch(batch)
         batch_start(batch, batch_idx, loader)
+        session.hook = name
         try:
             output = step(batch, batch_idx, loader)
         except NoMoreBatches:
             session.hook = ""
             break
+        session.hook = ""
         batch_idx = state.val_batch
         state.val_batch = batch_idx + 1  # a checkpoint from here on goes on with the next one
         batch_end(output, session.batch, batch_idx, loader)

@@ -104,11 +104,13 @@ def _batches(run: Run, this: Prediction, step: Callable[[Any, int, int], Any], l
         batch = transfer(batch, loader)
         session.new_batch(batch)
         batch_start(batch, this.batch, loader)
+        session.hook = "predict_step"
         try:
             output = step(batch, this.batch, loader)
         except NoMoreBatches:
             session.hook = ""
             break
+        session.hook = ""
         batch_end(output, session.batch, this.batch, loader)
         if this.collects:
             outputs.append(detach(output, to_cpu=True))

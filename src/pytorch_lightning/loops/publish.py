@@ -152,7 +152,6 @@ class Publisher:
             numbers.setdefault("epoch", epoch)
         for logger in loggers:
             logger.log_metrics(metrics=dict(numbers), step=x)
-            logger.save()
 
 
 def to_numbers(values: dict[str, Tensor]) -> dict[str, float]:

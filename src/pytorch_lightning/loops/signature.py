@@ -37,33 +37,18 @@ def step_callable(run: Run, name: str) -> Callable[..., Any]:
     """A step as the strategy calls it, or the method itself where nobody is in between."""
     strategy, precision = run.strategy, run.strategy.precision_plugin
     direct = is_plain(strategy, name) and is_plain(precision, _CONTEXTS[name], "forward_context")
-    call = getattr(run.module if direct else strategy, name)
+    call: Callable[..., Any] = getattr(run.module if direct else strategy, name)
     if run.profile is not None:
         call = run.profile(f"[Strategy]{type(strategy).__name__}.{name}", call)
-    return _in_hook(run, name, call)
-
-
-def _in_hook(run: Run, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-    session = run.session
-
-    def step(*args: Any) -> Any:
-        before = session.hook
-        session.hook = name
-        output = call(*args)
-        session.hook = before
-        return output
-
     ending = getattr(run.module, f"{name}_end", None)  # 1.x
     if ending is None or not is_overridden_hook(run.module, f"{name}_end"):
-        return step
+        return call
+    session = run.session
 
     def step_and_end(*args: Any) -> Any:
-        output = step(*args)
-        before = session.hook
-        session.hook = f"{name}_end"
-        output = ending(output)
-        session.hook = before
-        return output
+        output = call(*args)
+        session.hook = f"{name}_end"  # the caller puts back what was before the step
+        return ending(output)
 
     return step_and_end
 
@@ -102,22 +87,15 @@ def bind_training_step(run: Run, index: int | None) -> Callable[[Any, int], Any]
     return call
 
 
-def bind_zero_grad(run: Run, index: int, optimizer: Any) -> Callable[[int], None]:
-    """`on_before_zero_grad`, then `optimizer_zero_grad` in the release of its signature."""
-    module, state, hooks, session = run.module, run.state, run.hooks, run.session
-    clear = optimizer.zero_grad
+def bind_zero_grad(run: Run, index: int, optimizer: Any) -> Callable[[int], None] | None:
+    """The module's own `optimizer_zero_grad`, in the release of its signature."""
+    module, state, session = run.module, run.state, run.session
     if not overrides(module, "optimizer_zero_grad"):
-
-        def zero_grad(batch_idx: int) -> None:
-            hooks.on_before_zero_grad(optimizer)
-            clear()
-
-        return zero_grad
+        return None
     own: Callable[..., Any] = module.optimizer_zero_grad
     has_index = "optimizer_idx" in parameters(own) or positional_capacity(own).required == 4
 
     def own_zero_grad(batch_idx: int) -> None:
-        hooks.on_before_zero_grad(optimizer)
         before = session.hook
         session.hook = "optimizer_zero_grad"
         if has_index:
@@ -129,14 +107,14 @@ def bind_zero_grad(run: Run, index: int, optimizer: Any) -> Callable[[int], None
     return own_zero_grad
 
 
-def bind_backward(run: Run, index: int, optimizer: Any) -> Callable[[Tensor], Any]:
-    """Backward through strategy, precision and the module's own `backward`."""
+def bind_backward(run: Run, index: int, optimizer: Any) -> Callable[[Tensor], Any] | None:
+    """Backward through strategy, precision and the module's own `backward`, where one is."""
     module, strategy, session = run.module, run.strategy, run.session
     precision = strategy.precision_plugin
     own = overrides(module, "backward")
     verbs = ("pre_backward", "backward", "post_backward")
     if not own and is_plain(strategy, *verbs) and is_plain(precision, *verbs):
-        return lambda loss: loss.backward()  # type: ignore[no-untyped-call]
+        return None
     extra: tuple[Any, ...] = ()
     if own:
         room = positional_capacity(module.backward)
@@ -151,26 +129,26 @@ def bind_backward(run: Run, index: int, optimizer: Any) -> Callable[[Tensor], An
     return backward
 
 
-def bind_clipping(run: Run, index: int, optimizer: Any) -> Callable[[], None]:
+class Clipping:
     """`configure_gradient_clipping`, called on every step once somebody overrides it."""
-    module, limits, session = run.module, run.limits, run.session
-    own = overrides(module, "configure_gradient_clipping") or overrides(module, "clip_gradients")
-    configure: Callable[..., Any] = module.configure_gradient_clipping
-    has_index = "optimizer_idx" in parameters(configure)
 
-    def clip() -> None:
-        if not own and not limits.gradient_clip_val:
-            return
+    def __init__(self, run: Run, index: int, optimizer: Any) -> None:
+        module = run.module
+        self.own = overrides(module, "configure_gradient_clipping") or overrides(
+            module, "clip_gradients"
+        )
+        self.configure: Callable[..., Any] = module.configure_gradient_clipping
+        has_index = "optimizer_idx" in parameters(self.configure)
+        self.leading = (optimizer, index) if has_index else (optimizer,)
+        self.limits, self.session = run.limits, run.session
+
+    def __call__(self) -> None:
+        """Clip the gradients, or let the module do what it does instead."""
+        session, limits = self.session, self.limits
         before = session.hook
         session.hook = "configure_gradient_clipping"
-        value, algorithm = limits.gradient_clip_val, limits.gradient_clip_algorithm
-        if has_index:
-            configure(optimizer, index, value, algorithm)
-        else:
-            configure(optimizer, value, algorithm)
+        self.configure(*self.leading, limits.gradient_clip_val, limits.gradient_clip_algorithm)
         session.hook = before
-
-    return clip
 
 
 _FLAGS_OF_1X = ("on_tpu", "using_native_amp", "using_lbfgs")

@@ -258,6 +258,8 @@ class Trainer(ArgparseBridge):
                 "`save_checkpoint` before any run: there is no module to save. Call `fit`, "
                 "`validate`, `test` or `predict` first."
             )
+        for logger in self._loggers:
+            logger.save()  # a run that goes on from this file does not log these rows again
         checkpoint = snapshot.capture(run, self._callbacks, weights_only=bool(weights_only))
         self.strategy.save_checkpoint(checkpoint, filepath, storage_options=storage_options)
         self.strategy.barrier("Trainer.save_checkpoint")
