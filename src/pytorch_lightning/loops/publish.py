@@ -119,6 +119,8 @@ class Publisher:
     def close_train_epoch(self) -> None:
         """Send what the epoch came to, and begin anew."""
         self.close_epoch(self.train, x=max(self.state.stepped - 1, 0))  # of the last step
+        for logger in self.loggers():
+            logger.save()
 
     def close_epoch(self, results: Results, *, x: int) -> None:
         """Send the epoch values of a stage, and begin anew."""
