@@ -1,6 +1,5 @@
 """Set up, restore, run a stage, tear down, whatever happens."""
 
-import math
 import sys
 import time
 import warnings
@@ -30,13 +29,13 @@ from pytorch_lightning.loops.transfer import bind_transfer
 from pytorch_lightning.trainer import data, verify
 from pytorch_lightning.trainer.ckpt_path import resolve_checkpoint
 from pytorch_lightning.trainer.defaults import CallbackList, distinct_keys, in_order
+from pytorch_lightning.trainer.length import resolve_epochs
 from pytorch_lightning.trainer.misspelled import check_hook_names
 from pytorch_lightning.trainer.notes import add_note
 from pytorch_lightning.trainer.signals import heed_sigterm
 from pytorch_lightning.trainer.states import RunningStage, TrainerFn, TrainerStatus
 from pytorch_lightning.trainer.tables import print_results
 from pytorch_lightning.utilities.compile import from_compiled
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def fit(
         datamodule, train_dataloaders=train_dataloaders, val_dataloaders=val_dataloaders
     )
     with _running(trainer, TrainerFn.FITTING, module, datamodule) as run:
-        _resolve_epochs(trainer)
+        resolve_epochs(trainer)
         data.attach_training(trainer, run, train_dataloaders, val_dataloaders)
         verify.fit(trainer, run, train_dataloaders, val_dataloaders)
         checkpoint = _set_up(trainer, run, ckpt_path, weights_only, model_given=True)
@@ -82,7 +81,7 @@ def fit(
             snapshot.restore_counters(run, checkpoint)
             snapshot.restore_training(run, checkpoint)
             for logger in trainer.loggers:
-                logger.rewind(run.state.stepped)
+                logger.rewind(run.state.logged())
         del checkpoint
         run.hooks.on_pretrain_routine_start()
         run.hooks.on_pretrain_routine_end()
@@ -373,29 +372,6 @@ def _build_optimizers(run: Run) -> tuple[list[Any], list[Any]]:
     return run.raw_optimizers, run.schedulers
 
 
-def _resolve_epochs(trainer: "pl.Trainer") -> None:
-    """Without any limit: 1000 epochs, said aloud."""
-    limits = trainer._limits
-    if limits.max_epochs is None:
-        timed = any(type(c).__name__ == "Timer" for c in trainer.callbacks)
-        if limits.max_steps == -1 and not timed:
-            rank_zero_warn(
-                "`max_epochs` was not set: training ends after 1000 epochs. Pass `max_epochs=-1` "
-                "to train without a limit.",
-            )
-            limits.max_epochs = 1000
-        else:
-            limits.max_epochs = -1
-    if limits.min_epochs is None:
-        limits.min_epochs = 1 if limits.min_steps is not None else 0
-    if limits.max_epochs != -1 and trainer._progress.epoch >= limits.max_epochs > 0:
-        rank_zero_warn(
-            f"`Trainer.fit`: {trainer._progress.epoch} epochs are trained and "
-            f"`max_epochs={limits.max_epochs}`, so nothing is left to do. Raise "
-            "`trainer.fit_loop.max_epochs` to train further."
-        )
-
-
 def _log_hyperparameters(trainer: "pl.Trainer", run: Run) -> None:
     """Hyperparameters and graph to the loggers, once per module."""
     hparams = verify.merged_hyperparameters(run.module, run.datamodule)
@@ -407,24 +383,6 @@ def _log_hyperparameters(trainer: "pl.Trainer", run: Run) -> None:
             logger.log_hyperparams(hparams)
         logger.log_graph(run.module)
         logger.save()
-
-
-def estimated_steps(trainer: "pl.Trainer") -> int | float:
-    """Optimizer steps of the whole run, as far as it can be known."""
-    run, limits = trainer._run, trainer._limits
-    if run is None or run.train is None:
-        raise MisconfigurationException(
-            "`estimated_stepping_batches` is known inside `fit` only, e.g. in "
-            "`configure_optimizers`."
-        )
-    if limits.max_epochs == -1:
-        return math.inf if limits.max_steps == -1 else limits.max_steps
-    run.train.open()
-    if math.isinf(limits.num_batches):
-        return limits.max_steps if limits.max_steps != -1 else math.inf
-    per_epoch = math.ceil(limits.num_batches / limits.accumulate)
-    total = per_epoch * max(limits.max_epochs or 0, 1)
-    return min(total, limits.max_steps) if limits.max_steps != -1 else total
 
 
 # --- the end ------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from pytorch_lightning.profilers.profiler import Profiler
 from pytorch_lightning.strategies.strategy import Strategy
 from pytorch_lightning.trainer import construction, lifecycle
 from pytorch_lightning.trainer.defaults import CallbackList, distinct_keys
+from pytorch_lightning.trainer.length import estimated_steps
 from pytorch_lightning.trainer.options import accept_all_spellings
 from pytorch_lightning.trainer.states import RunningStage, TrainerState, TrainerStatus
 from pytorch_lightning.trainer.views import EvaluationView, FitLoopView, PredictView
@@ -453,7 +454,7 @@ class Trainer(ArgparseBridge):
     @property
     def estimated_stepping_batches(self) -> int | float:
         """Optimizer steps that the whole run will make; asks for the training loader."""
-        return lifecycle.estimated_steps(self)
+        return estimated_steps(self)
 
     # --- limits -----------------------------------------------------------------------------------
 
