@@ -10,6 +10,7 @@
 Where `state.at` is read, a resumed run enters the loop at the point where it was saved.
 """
 
+import time
 from typing import Any
 
 from pytorch_lightning.loops import limits
@@ -149,6 +150,7 @@ def after_batch(run: Run) -> None:
         if state.window_closed:
             run.hooks.on_validation_model_zero_grad()
         evaluate(run, "validation")
+        state.validated_at = time.monotonic()
     state.at = Mark.AFTER_VALIDATION
     step_schedulers(run, plateau=True)
     if state.window_closed:

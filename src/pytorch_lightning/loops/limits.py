@@ -68,10 +68,10 @@ def validation_due(limits: Limits, state: State, *, is_last: bool) -> bool:
     every = limits.val_every_n_epoch
     if every is not None and (state.epoch + 1) % every != 0:
         return False
-    if limits.val_check_time is not None:
-        return time.monotonic() - state.validated_at >= limits.val_check_time
     if state.stop and may_stop(limits, state):
         return True
+    if limits.val_check_time is not None:
+        return time.monotonic() - state.validated_at >= limits.val_check_time
     if limits.val_check_batch == math.inf:
         return is_last
     count = state.batches_seen if limits.val_over_run else state.batch
