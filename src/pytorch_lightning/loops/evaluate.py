@@ -137,6 +137,8 @@ def _batches(run: Run, this: Evaluation, source: Any, *, collect: list[Any] | No
     batch_start = getattr(run.hooks, f"on_{this.stage}_batch_start")
     batch_end = getattr(run.hooks, f"on_{this.stage}_batch_end")
     session.count_samples, before = counter(source), session.count_samples
+    if state.val_batch and results.has_steps:  # resumed: saved before loggers had the values
+        run.publish.evaluation_step(results, x=x + state.val_batch - 1)
     for batch in source:
         batch_idx = state.val_batch
         batch = transfer(batch, loader)

@@ -58,6 +58,8 @@ def train_epoch(run: Run) -> None:
     if state.at is Mark.AFTER_STEP:
         step_schedulers(run, plateau=False)
         state.at = Mark.AFTER_BATCH
+    if state.at is Mark.AFTER_BATCH:
+        run.publish.train_step()  # the file was saved before loggers had the values
     if state.at in (Mark.AFTER_BATCH, Mark.IN_VALIDATION, Mark.AFTER_VALIDATION):
         after_batch(run)
     if state.at is Mark.BATCH:

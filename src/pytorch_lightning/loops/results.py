@@ -260,6 +260,7 @@ class Slot:
             "total": total,
             "last": last,
             "weight": self.weight,
+            "stepped": self.stepped,
             "metric": names.get(id(self.metric)),
             "collection": names.get(id(self.collection)),
         }
@@ -268,6 +269,7 @@ class Slot:
         """Continue sums that a checkpoint held."""
         self.number, self.weight = saved["number"], saved["weight"]
         self.total, self.last = saved["total"], saved["last"]
+        self.stepped = saved.get("stepped", False)
         if self.number:
             self.add = self._add_number if self.weight else self._open
         elif isinstance(self.total, Tensor):
@@ -362,6 +364,7 @@ class Results:
                 (hook, name, loader), Slot(name, loader if flags[ADD_IDX] else None, tuple(flags))
             )
             slot.load_state_dict(state, device)
+            self.has_steps |= slot.on_step
             if state.get("metric") is not None:
                 slot.metric = module.get_submodule(state["metric"])
                 slot.add = slot._open

@@ -85,6 +85,11 @@ class State:
         seen.extend([0] * (count - len(seen)))
         return seen
 
+    def logged(self) -> int:
+        """The x of the first training step that loggers have not been told of."""
+        told = self.at in (Mark.IN_VALIDATION, Mark.AFTER_VALIDATION)
+        return self.stepped + (told and self.window_closed)
+
     def next_batch(self) -> None:
         """One training batch has run; the next point to resume from lies behind it."""
         self.batch += 1
