@@ -106,8 +106,9 @@ def train_batch(run: Run, batch: Any) -> None:
     """Forward, backward and, when it is time, an optimizer step."""
     state, hooks, session = run.state, run.hooks, run.session
     run.in_batch = True
+    output = None
     if batch is None:
-        output = skip_batch(run)
+        skip_batch(run)
     else:
         batch = run.transfer(batch, 0)
         session.new_batch(batch)
