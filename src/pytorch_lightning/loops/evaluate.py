@@ -53,6 +53,7 @@ class Evaluation:
         self.data: EvalData | None = None
         self.modes: dict[nn.Module, bool] | None = None  # train flags to restore, while it runs
         self.positions: list[Any] | None = None  # of the loaders, to seek after a resume
+        self.reading = False  # has a pass over a loader begun?
         self.aside: States = {}  # what metric objects hold of training, while this runs
         self.metrics: States = {}  # what they go on from after a resume
         self.outputs: list[list[Any]] = []
@@ -85,10 +86,12 @@ def evaluate(run: Run, stage: str) -> None:
         this.transfer = bind_transfer(run, f"{stage}_step")
     with _entered(run, this), _modes(run, this), this.no_gradients():
         if state.at is not Mark.IN_VALIDATION:
-            state.val_loader = state.val_batch = 0
+            state.val_loader, state.val_batch = -1, 0
             state.at = Mark.IN_VALIDATION
             getattr(hooks, f"on_{stage}_start")()
             getattr(run.strategy, f"on_{stage}_start")()
+        if state.val_loader == -1:
+            state.val_loader = 0
             hooks.on_epoch_start()
             getattr(hooks, f"on_{stage}_epoch_start")()
         _all_loaders(run, this, data)
@@ -109,15 +112,12 @@ def _all_loaders(run: Run, this: Evaluation, data: EvalData) -> None:
     while state.val_loader < count:
         loader = state.val_loader
         source = data.sources[loader]
-        position = this.positions[loader] if this.positions is not None else None
-        if position is not None and state.val_batch:
-            source.seek(position)
+        positions, this.positions = this.positions, None
+        if positions is not None:
+            source.seek(positions[loader])
         else:
             source.begin(state.epoch)
-        if run.train is not None and (restore := run.train.restore_rng) is not None:
-            run.train.restore_rng = None
-            restore()
-        this.positions = None
+        this.reading = True
         session.loader = loader if count > 1 else None
         _batches(run, this, source, collect=this.outputs[loader] if collects else None)
         session.loader = None
@@ -177,6 +177,7 @@ def _one_more(run: Run, this: Evaluation) -> tuple[Any, int]:
 def _all_ends(run: Run, this: Evaluation, count: int) -> None:
     """The hooks at the end; the state moves on before each, so that none is called twice."""
     state, hooks, stage = run.state, run.hooks, this.stage
+    this.reading = False
     if state.val_loader == count:
         state.val_loader = count + 1
         this.results.end_epoch()

@@ -17,12 +17,12 @@ from pytorch_lightning.loops import limits
 from pytorch_lightning.loops.evaluate import evaluate, sanity_check
 from pytorch_lightning.loops.marks import serve_requests
 from pytorch_lightning.loops.pulling import NoMoreBatches, abandon_step
+from pytorch_lightning.loops.rewind import batch_start
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.schedulers import step_schedulers
 from pytorch_lightning.loops.state import Mark
-from pytorch_lightning.utilities.rank_zero import warnings_given
 from pytorch_lightning.utilities.exceptions import SIGTERMException
-from pytorch_lightning.utilities.seed import capture_rng
+from pytorch_lightning.utilities.rank_zero import warnings_given
 
 
 def fit(run: Run) -> None:
@@ -33,11 +33,12 @@ def fit(run: Run) -> None:
     data.open()
     if run.limits.validates:
         run.evaluation["validation"].open(run.state.epoch)
-    if limits.finished(run.limits, run.state):
+    state = run.state
+    if state.at is Mark.EPOCH_START and limits.finished(run.limits, state):
         return
     run.hooks.on_train_start()
     run.strategy.on_train_start()
-    while not limits.finished(run.limits, run.state):
+    while state.at is not Mark.EPOCH_START or not limits.finished(run.limits, state):
         train_epoch(run)
     run.hooks.on_train_end()
     run.strategy.on_train_end()
@@ -84,7 +85,7 @@ def train_batches(run: Run) -> None:
     assert data is not None
     while data.has_more() and not (state.epoch_is_cut or limits.finished(run.limits, state)):
         if run.rewinds:
-            run.rng_before_batch = capture_rng()
+            run.before_batch = batch_start(run)
         batch = data.next_batch()
         if batch is data.END:
             break

@@ -20,6 +20,15 @@ class Board:
         self.logged: dict[str, Tensor] = {}
         self.bar: dict[str, Tensor] = {}
 
+    def state_dict(self) -> dict[str, dict[str, Tensor]]:
+        """Plain data."""
+        return {name: {k: v.detach() for k, v in d.items()} for name, d in vars(self).items()}
+
+    def load_state_dict(self, saved: dict[str, dict[str, Tensor]]) -> None:
+        """Take back what `state_dict` gave."""
+        for name, values in saved.items():
+            getattr(self, name).update(values)
+
 
 class Publisher:
     """Reads the results of the stages of a run; the host waits only when somebody is due to read.

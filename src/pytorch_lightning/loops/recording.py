@@ -45,7 +45,7 @@ class RunSession:
         self.on_clip: Callable[[Any, Any, Any], None] | None = None
         self.on_print: Callable[..., None] = print
         self.on_gather: Callable[[Any, Any, bool], Any] = lambda data, group, sync_grads: data
-        self._required: dict[Any, bool] = {}
+        self.toggled: dict[Any, bool] = {}  # parameters that wait, and what they required
 
     # --- logging --------------------------------------------------------------------------------
 
@@ -196,15 +196,15 @@ class RunSession:
         for other in self.optimizers:
             for group in other.optimizer.param_groups:
                 for parameter in group["params"]:
-                    if parameter not in mine and parameter not in self._required:
-                        self._required[parameter] = parameter.requires_grad
+                    if parameter not in mine and parameter not in self.toggled:
+                        self.toggled[parameter] = parameter.requires_grad
                         parameter.requires_grad = False
 
     def untoggle(self, optimizer: Any = None) -> None:
         """Give every parameter back what `toggle` took."""
-        for parameter, required in self._required.items():
+        for parameter, required in self.toggled.items():
             parameter.requires_grad = required
-        self._required.clear()
+        self.toggled.clear()
 
     # --- the rest -------------------------------------------------------------------------------
 

@@ -260,6 +260,7 @@ class Slot:
             "total": total,
             "last": last,
             "weight": self.weight,
+            "dirty": self.dirty,
             "stepped": self.stepped,
             "metric": names.get(id(self.metric)),
             "collection": names.get(id(self.collection)),
@@ -278,7 +279,7 @@ class Slot:
                 self.last = self.last.to(device)
                 self.public = self.last.dtype
             self.add = self._binding()
-        self.dirty = True
+        self.dirty, self.stepped = saved.get("dirty", True), saved.get("stepped", False)
 
 
 def _suffixed(name: str, suffix: str, loader: int | None) -> str:

@@ -17,6 +17,7 @@ from pytorch_lightning.utilities.types import LRSchedulerConfig
 if TYPE_CHECKING:
     from pytorch_lightning.loops.evaluate import Evaluation
     from pytorch_lightning.loops.predict import Prediction
+    from pytorch_lightning.loops.rewind import BatchStart
     from pytorch_lightning.loops.sources import TrainData
 
 Batch = Any
@@ -55,5 +56,5 @@ class Run:
     profile: Callable[[str, Callable[..., Any]], Callable[..., Any]] | None = None
     resumed: bool = False  # from a checkpoint
     in_batch: bool = False  # between the start of a batch and its optimizer step
-    rng_before_batch: dict[str, Any] | None = None
+    before_batch: "BatchStart | None" = None
     rewinds: bool = False  # keep the above: somebody may save inside a batch

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from pytorch_lightning.checkpoint import schema
 from pytorch_lightning.checkpoint.plain import drop_unplain
 from pytorch_lightning.core.hooks import is_overridden_hook
@@ -13,8 +11,9 @@ from pytorch_lightning.loops.metric_objects import (
     restore_metrics,
     without_caches,
 )
+from pytorch_lightning.loops.rewind import BatchStart, open_gradients
 from pytorch_lightning.loops.run import Run
-from pytorch_lightning.loops.state import Mark
+from pytorch_lightning.loops.state import Mark, State
 from pytorch_lightning.utilities.exceptions import CheckpointError, MisconfigurationException
 from pytorch_lightning.utilities.parsing import AttributeDict
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
@@ -34,12 +33,16 @@ def capture(run: Run, callbacks: Sequence[Any], *, weights_only: bool) -> dict[s
 
 def _capture(run: Run, callbacks: Sequence[Any], *, weights_only: bool) -> dict[str, Any]:
     state, strategy, module = run.state, run.strategy, run.module
-    saved = state.state_dict()
+    before = run.before_batch if run.in_batch else None
+    saved = before.state if before is not None else state.state_dict()
+    weights = strategy.lightning_module_state_dict()
+    if before is not None:
+        weights.update((name, b) for name, b in before.buffers.items() if name in weights)
     checkpoint: dict[str, Any] = {
-        "epoch": state.epoch,
-        "global_step": state.step,
+        "epoch": saved["epoch"],
+        "global_step": saved["step"],
         "pytorch-lightning_version": schema.API_VERSION,
-        "state_dict": strategy.lightning_module_state_dict(),
+        "state_dict": weights,
         "loops": schema.documented_loops(
             saved,
             is_last=run.train is not None and run.train.is_last,
@@ -102,19 +105,24 @@ def _add_hyperparameters(checkpoint: dict[str, Any], owner: Any, prefix: str) ->
 def _own(run: Run, saved: dict[str, Any]) -> dict[str, Any]:
     """What the documented keys have no place for."""
     inside = run.in_batch
-    if inside and run.rng_before_batch is None:
+    before = run.before_batch if inside else None
+    if inside and (before is None or before.state["step"] != run.state.step):
         rank_zero_warn(
-            "A checkpoint is saved in the middle of a batch, which runs again on resume; its "
-            "random numbers will be others then. Save in `on_train_batch_end` to be exact.",
+            "A checkpoint is saved in the middle of a batch, which runs again on resume, where it "
+            "will not be the same: random numbers, or the steps of optimizers that were through "
+            "with it. Save in `on_train_batch_end` to be exact.",
             category=PossibleUserWarning,
         )
     own: dict[str, Any] = {
         "state": saved,
-        "rng": run.rng_before_batch if inside and run.rng_before_batch else capture_rng(),
-        "results": run.publish.train.state_dict(run.module),
-        "metrics": capture_metrics(run.module),
+        "rng": before.rng if before is not None else capture_rng(),
+        "results": _results(run, before),
+        "metrics": before.metrics if before is not None else capture_metrics(run.module),
+        "board": run.publish.board.state_dict(),
+        "advanced": list(run.advanced),
         "modes": _modes(run),
-        "frozen": [n for n, p in run.module.named_parameters() if not p.requires_grad],
+        "frozen": _frozen(run),
+        "gradients": before.gradients if before is not None else open_gradients(run),
     }
     if run.train is not None and run.train.source is not None:
         own["train"] = run.train.source.position(repeat_last=inside)
@@ -123,18 +131,38 @@ def _own(run: Run, saved: dict[str, Any]) -> dict[str, Any]:
     if validation is not None:
         own["results_validation"] = validation.results.state_dict(run.module)
         if run.state.at is Mark.IN_VALIDATION and validation.data is not None:
-            own["validation"] = [source.position() for source in validation.data.sources]
+            if validation.reading:
+                own["validation"] = _validation_positions(run.state, validation.data.sources)
             own["metrics_validation"] = own["metrics"]
             own["metrics"] = without_caches(validation.aside)
-    if any(run.state.held) and not inside:
-        own["gradients"] = _gradients(run)
     return own
+
+
+def _results(run: Run, before: BatchStart | None) -> list[Any]:
+    if before is not None:
+        return before.results
+    run.publish.fold()
+    return run.publish.train.state_dict(run.module)
+
+
+def _frozen(run: Run) -> list[str]:
+    """Names of parameters that are not trained; those that wait for their optimizer are."""
+    waiting = run.session.toggled
+    return [n for n, p in run.module.named_parameters() if not waiting.get(p, p.requires_grad)]
+
+
+def _validation_positions(state: State, sources: Sequence[Any]) -> list[Any]:
+    """Where each loader is; a batch that did not come to its step runs again."""
+    return [
+        source.position(repeat_last=index == state.val_loader and source.batches > state.val_batch)
+        for index, source in enumerate(sources)
+    ]
 
 
 def saves_inside_batches(owners: Sequence[Any]) -> bool:
     """Whether a class of the user mentions `save_checkpoint` outside of hooks that end a batch.
 
-    Only then the random generators are captured before each batch, which costs as much as a small
+    Only then what a batch changes is kept before each of them, which costs as much as a small
     step: a batch that a file was saved in the middle of runs again on resume.
     """
     for owner in owners:
@@ -169,15 +197,6 @@ def _modes(run: Run) -> list[str]:
     if before is not None:
         return [n for n, m in run.module.named_modules() if not before.get(m, m.training)]
     return [n for n, m in run.module.named_modules() if not m.training]
-
-
-def _gradients(run: Run) -> dict[str, torch.Tensor]:
-    """Gradients of an accumulation window that is still open."""
-    return {
-        name: parameter.grad.detach()
-        for name, parameter in run.module.named_parameters()
-        if parameter.grad is not None
-    }
 
 
 # --- back ---------------------------------------------------------------------------------------
@@ -262,6 +281,8 @@ def restore_training(run: Run, checkpoint: dict[str, Any]) -> None:
     device = run.module.device
     run.publish.train.load_state_dict(own["results"], device, run.module)
     restore_metrics(run.module, own.get("metrics", {}))
+    run.publish.board.load_state_dict(own.get("board", {}))
+    run.advanced[:] = own.get("advanced", run.advanced)
     _restore_modes(run, own)
     assert run.train is not None
     run.train.position = own.get("train")
