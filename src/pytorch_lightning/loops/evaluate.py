@@ -23,6 +23,7 @@ from pytorch_lightning.loops.sources import EvalData
 from pytorch_lightning.loops.state import Mark, State
 from pytorch_lightning.loops.transfer import Transfer, bind_transfer
 from pytorch_lightning.utilities.data import extract_batch_size
+from pytorch_lightning.utilities.enums import RunningStage
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.seed import isolate_rng
 
@@ -84,6 +85,9 @@ def evaluate(run: Run, stage: str) -> None:
         more = partial(_one_more, run, this)
         this.step = bind_evaluation_step(run, f"{stage}_step", len(data.sources), more)
         this.transfer = bind_transfer(run, f"{stage}_step")
+    within_fit = run.train is not None and not state.sanity_checking
+    if within_fit:
+        run.enter_stage(RunningStage.VALIDATING)
     with _entered(run, this), _modes(run, this), this.no_gradients():
         if state.at is not Mark.IN_VALIDATION:
             state.val_loader, state.val_batch = -1, 0
@@ -99,6 +103,8 @@ def evaluate(run: Run, stage: str) -> None:
     if not state.sanity_checking:
         run.publish.close_epoch(this.results, x=state.stepped)
     this.results.reset()
+    if within_fit:
+        run.enter_stage(RunningStage.TRAINING)
 
 
 def _all_loaders(run: Run, this: Evaluation, data: EvalData) -> None:
@@ -249,6 +255,7 @@ def sanity_check(run: Run) -> None:
     saved, board = State(), publish.board
     saved.load_state_dict(state.state_dict())
     state.sanity_checking = True
+    run.enter_stage(RunningStage.SANITY_CHECKING)
     publish.board = Board()
     with isolate_rng():
         run.hooks.on_sanity_check_start()
@@ -261,6 +268,7 @@ def sanity_check(run: Run) -> None:
         run.hooks.on_sanity_check_end()
     state.load_state_dict(saved.state_dict())
     state.sanity_checking = False
+    run.enter_stage(RunningStage.TRAINING)
     state.requests.clear()
     publish.board = board
     this.results.slots.clear()

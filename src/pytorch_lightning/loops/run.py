@@ -12,6 +12,7 @@ from pytorch_lightning.loops.publish import Publisher
 from pytorch_lightning.loops.recording import RunSession
 from pytorch_lightning.loops.state import State
 from pytorch_lightning.strategies.strategy import Strategy
+from pytorch_lightning.utilities.enums import RunningStage
 from pytorch_lightning.utilities.types import LRSchedulerConfig
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Run:
     transfer: Callable[[Batch, int], Batch] = lambda batch, loader: batch
     profile: Callable[[str, Callable[..., Any]], Callable[..., Any]] | None = None
     resumed: bool = False  # from a checkpoint
+    enter_stage: Callable[[RunningStage], None] = lambda stage: None
     in_batch: bool = False  # between the start of a batch and its optimizer step
     before_batch: "BatchStart | None" = None
     rewinds: bool = False  # keep the above: somebody may save inside a batch

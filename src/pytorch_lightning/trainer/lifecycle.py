@@ -248,6 +248,7 @@ def _make_run(
         publish=publish,
         datamodule=datamodule,
     )
+    run.enter_stage = partial(setattr, trainer.state, "stage")
     trainer._run, trainer._module = run, module
     if fn is TrainerFn.FITTING:
         trainer._fit_run = run
