@@ -26,6 +26,7 @@ from pytorch_lightning.loops import marks, snapshot
 from pytorch_lightning.loops.limits import Limits
 from pytorch_lightning.loops.publish import Board
 from pytorch_lightning.loops.run import Run
+from pytorch_lightning.loops.sources import EvalData
 from pytorch_lightning.loops.state import State
 from pytorch_lightning.precision import Precision
 from pytorch_lightning.profilers.profiler import Profiler
@@ -385,7 +386,8 @@ class Trainer(ArgparseBridge):
     @property
     def train_dataloader(self) -> Any:
         """The training loader, as it was given."""
-        return self._run.train.loader if self._run is not None and self._run.train else None
+        train = self._fit_run.train if self._fit_run is not None else None
+        return train.loader if train is not None else None
 
     @property
     def val_dataloaders(self) -> Any:
@@ -404,19 +406,23 @@ class Trainer(ArgparseBridge):
         return prediction.data.loader if prediction is not None and prediction.data else None
 
     def _eval_loader(self, stage: str) -> Any:
-        evaluation = self._run.evaluation.get(stage) if self._run is not None else None
-        return evaluation.data.loader if evaluation is not None and evaluation.data else None
+        data = self._eval_data(stage)
+        return data.loader if data is not None else None
 
     def _eval_lengths(self, stage: str) -> list[int | float]:
-        evaluation = self._run.evaluation.get(stage) if self._run is not None else None
-        lengths = evaluation.data.lengths if evaluation is not None and evaluation.data else []
-        return [_whole(length) for length in lengths]
+        data = self._eval_data(stage)
+        return [_whole(length) for length in data.lengths] if data is not None else []
+
+    def _eval_data(self, stage: str) -> EvalData | None:
+        for run in (self._run, self._fit_run):
+            if run is not None and stage in run.evaluation:
+                return run.evaluation[stage].data
+        return None
 
     @property
     def num_training_batches(self) -> int | float:
         """Training batches per epoch; inf when unknown."""
-        known = self._run is not None and self._run.train is not None
-        return _whole(self._limits.num_batches) if known else 0
+        return _whole(self._limits.num_batches) if self._fit_run is not None else 0
 
     @property
     def num_val_batches(self) -> list[int | float]:

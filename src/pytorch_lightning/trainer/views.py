@@ -174,4 +174,9 @@ class PredictView:
     @property
     def num_dataloaders(self) -> int:
         """How many loaders there are."""
-        return len(self._trainer.num_predict_batches)
+        return len(self.max_batches)
+
+    @property
+    def max_batches(self) -> list[int | float]:
+        """Batches per loader."""
+        return self._trainer.num_predict_batches
