@@ -10,11 +10,15 @@ from torch.utils.data import (
     IterableDataset,
     RandomSampler,
     SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
 )
 
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn, warnings_given
 from pytorch_lightning.utilities.tree import map_leaves
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
+
+_SHUFFLING = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 
 
 def advise(loaders: Any, hook: str) -> None:
@@ -52,13 +56,15 @@ def without_shuffle(loaders: Any) -> Any:
 
 def _in_order(loader: "DataLoader[Any]") -> Any:
     batches = loader.batch_sampler
-    if not isinstance(loader.sampler, RandomSampler) or type(batches) is not BatchSampler:
+    if type(batches) is not BatchSampler or not isinstance(batches.sampler, _SHUFFLING):
         return loader
     rank_zero_warn(
         "`overfit_batches` turns shuffling off, so that every epoch sees the same batches."
     )
     ordered = copy.copy(loader)
-    sampler = SequentialSampler(loader.dataset)  # type: ignore[arg-type]  # sized, it was shuffled
+    sampler: Any = list(batches.sampler)  # what it draws now, for all epochs
+    if isinstance(batches.sampler, RandomSampler):
+        sampler = SequentialSampler(loader.dataset)  # type: ignore[arg-type]  # sized, see above
     ordered.__dict__["sampler"] = sampler
     ordered.__dict__["batch_sampler"] = BatchSampler(sampler, batches.batch_size, batches.drop_last)
     return ordered
