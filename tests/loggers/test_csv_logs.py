@@ -6,6 +6,7 @@ import fsspec
 import pytest
 import torch
 import yaml
+from tests.small_runs import Small, trainer
 
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
@@ -260,3 +261,28 @@ def test_a_resumed_file_equals_the_uninterrupted_one(tmp_path, resumed_at):
         validation_rows(again, step, range(step // 4 * 3, step // 4 * 3 + 3))
     run(again, resumed_at)
     assert table(again) == table(whole)
+
+
+@pytest.mark.parametrize(("every", "lines"), [(1, [2, 3, 4, 5]), (3, [2, 2, 2, 5])])
+def test_a_run_writes_as_often_as_the_logger_was_told(tmp_path, every, lines):
+    logger, seen = CSVLogger(tmp_path, flush_logs_every_n_steps=every), []
+
+    class Looking(Small):
+        def training_step(self, batch, batch_idx):
+            self.log("loss", 1.0)
+            return self.loss(batch)
+
+        def on_train_batch_start(self, batch, batch_idx):
+            if batch_idx:
+                seen.append(self.lines())
+
+        def on_train_epoch_end(self):
+            seen.append(self.lines())
+
+        def lines(self):
+            return len(Path(logger.log_dir, "metrics.csv").read_text().splitlines())
+
+    of = trainer(logger=logger, log_every_n_steps=1, limit_val_batches=0)
+    of.fit(Looking())
+    assert seen == lines
+    assert len(table(logger)) == 4
