@@ -32,7 +32,8 @@ MODULE = [
     *(*SHARED, *TRANSFER, "prepare_data", "configure_callbacks", "configure_model"),
     *("optimizer_step", "optimizer_zero_grad", "backward", "lr_scheduler_step"),
     *("configure_gradient_clipping", "clip_gradients", "on_validation_model_zero_grad"),
-    *stages("on_{}_model_eval", "on_{}_model_train"),
+    *stages("on_{}_model_eval"),
+    *("on_validation_model_train", "on_test_model_train"),
 ]
 DATAMODULE = [
     *("prepare_data", "setup", "teardown", "on_exception", "state_dict", "load_state_dict"),

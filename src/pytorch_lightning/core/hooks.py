@@ -67,7 +67,7 @@ def _evaluation(stage: str) -> dict[str, Hook]:
     logs_epoch = None if stage == "predict" else _EPOCH
     return {
         f"on_{stage}_model_eval": Hook(callback=False),
-        f"on_{stage}_model_train": Hook(callback=False),
+        **({} if stage == "predict" else {f"on_{stage}_model_train": Hook(callback=False)}),
         f"on_{stage}_start": Hook(logging=logs_epoch),
         f"on_{stage}_epoch_start": Hook(logging=logs_epoch),
         f"on_{stage}_batch_start": Hook(logging=logs_step),

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning.core.hooks import HOOKS, is_overridden_hook
 from pytorch_lightning.loops.recording import RunSession
@@ -27,16 +27,21 @@ def silent(*args: Any) -> None:
 class Hooks:
     """One attribute per hook of the table: a callable, `silent` when nobody listens.
 
-    A hook returns what the module's own method returned.
+    A hook returns what the module's own method returned. Slots, since they are read many times
+    per step.
     """
+
+    __slots__ = (*HOOKS, "heard", "one_by_one", "save_callbacks", "save_owners")
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Listener: ...
 
     def __init__(self) -> None:
         self.heard: frozenset[str] = frozenset()
+        self.one_by_one: dict[str, list[Listener]] = {}  # hooks of which nobody may be left out
         self.save_callbacks: list[Listener] = []  # `on_save_checkpoint`; weights alone skip these
         self.save_owners: list[Listener] = []
-
-    def __getattr__(self, name: str) -> Listener:
-        raise AttributeError(f"there is no hook {name!r}")
 
     def bind(
         self,
@@ -73,7 +78,9 @@ class Hooks:
                 own = profile(name, own) if own is not None else None
             if listeners or late or own is not None:
                 heard.add(name)
-            self.__dict__[name] = _caller(session, name, listeners, own, late)
+            if name in ("on_exception", "teardown"):
+                self.one_by_one[name] = [*listeners, *filter(None, [own]), *late]
+            setattr(self, name, _caller(session, name, listeners, own, late))
         self.heard = frozenset(heard)
 
     def _bind_saving(self, trainer: Any, module: Any, datamodule: Any, callbacks: Any) -> None:

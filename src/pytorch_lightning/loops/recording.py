@@ -1,6 +1,7 @@
 """The session: what a module, its hooks and `self.log` ask of the run."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -45,7 +46,26 @@ class RunSession:
         self.on_clip: Callable[[Any, Any, Any], None] | None = None
         self.on_print: Callable[..., None] = print
         self.on_gather: Callable[[Any, Any, bool], Any] = lambda data, group, sync_grads: data
+        self.left_by: tuple[BaseException, str] | None = None
         self.toggled: dict[Any, bool] = {}  # parameters that wait, and what they required
+
+    @contextmanager
+    def inside(self, hook: str) -> Iterator[None]:
+        """Name a hook that is not called through the table; remember which error left it."""
+        before, self.hook = self.hook, hook
+        try:
+            yield
+        except BaseException as error:
+            if self.left_by is None or self.left_by[0] is not error:
+                self.left_by = error, hook
+            raise
+        finally:
+            self.hook = before
+
+    def where(self, error: BaseException) -> str:
+        """Name the hook that raised an error; '' between hooks."""
+        left_by, self.left_by = self.left_by, None
+        return left_by[1] if left_by is not None and left_by[0] is error else self.hook
 
     # --- logging --------------------------------------------------------------------------------
 

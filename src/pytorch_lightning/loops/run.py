@@ -59,4 +59,5 @@ class Run:
     enter_stage: Callable[[RunningStage], None] = lambda stage: None
     in_batch: bool = False  # between the start of a batch and its optimizer step
     before_batch: "BatchStart | None" = None
+    teardowns: list[Callable[[str], Any]] | None = None  # once the end began: not called yet
     rewinds: bool = False  # keep the above: somebody may save inside a batch

@@ -23,12 +23,8 @@ from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
 def capture(run: Run, callbacks: Sequence[Any], *, weights_only: bool) -> dict[str, Any]:
     """Everything that changed since the run began, as plain data under the documented keys."""
-    session = run.session
-    before, session.hook = session.hook, "on_save_checkpoint"  # in which nobody can log
-    try:
+    with run.session.inside("on_save_checkpoint"):  # in which nobody can log
         return _capture(run, callbacks, weights_only=weights_only)
-    finally:
-        session.hook = before
 
 
 def _capture(run: Run, callbacks: Sequence[Any], *, weights_only: bool) -> dict[str, Any]:
@@ -50,7 +46,8 @@ def _capture(run: Run, callbacks: Sequence[Any], *, weights_only: bool) -> dict[
         ),
     }
     if not weights_only:
-        checkpoint["callbacks"] = _callback_states(callbacks)
+        with run.session.inside("state_dict"):
+            checkpoint["callbacks"] = _callback_states(callbacks)
         optimizers = [strategy.optimizer_state(optimizer) for optimizer in run.raw_optimizers]
         checkpoint["optimizer_states"] = optimizers
         checkpoint["lr_schedulers"] = [c.scheduler.state_dict() for c in run.schedulers]
@@ -61,12 +58,14 @@ def _capture(run: Run, callbacks: Sequence[Any], *, weights_only: bool) -> dict[
     _add_hyperparameters(checkpoint, module, "")
     if run.datamodule is not None:
         _add_hyperparameters(checkpoint, run.datamodule, "datamodule_")
-        if datamodule_state := run.datamodule.state_dict():
+        with run.session.inside("state_dict"):
+            datamodule_state = run.datamodule.state_dict()
+        if datamodule_state:
             checkpoint[type(run.datamodule).__qualname__] = datamodule_state
+    listeners = run.hooks.save_owners
     if not weights_only:
-        for listener in run.hooks.save_callbacks:
-            listener(checkpoint)
-    for listener in run.hooks.save_owners:
+        listeners = [*run.hooks.save_callbacks, *listeners]
+    for listener in listeners:
         listener(checkpoint)
     if not weights_only:
         checkpoint["loops"][schema.OWN] = _own(run, saved)
@@ -206,7 +205,8 @@ def restore_weights(run: Run, checkpoint: dict[str, Any]) -> None:
     """Weights and the module's own hook; the file may be of another model."""
     module = run.module
     if is_overridden_hook(module, "on_load_checkpoint"):
-        module.on_load_checkpoint(checkpoint)
+        with run.session.inside("on_load_checkpoint"):
+            module.on_load_checkpoint(checkpoint)
     if "state_dict" not in checkpoint:
         raise CheckpointError(
             "This file holds no `state_dict`: it is no checkpoint of a training run; its keys are "
@@ -226,7 +226,8 @@ def restore_callbacks(
     """Callbacks: first their hook, all of them, then their states."""
     for callback in callbacks:
         if is_overridden_hook(callback, "on_load_checkpoint"):
-            callback.on_load_checkpoint(trainer, run.module, checkpoint)
+            with run.session.inside("on_load_checkpoint"):
+                callback.on_load_checkpoint(trainer, run.module, checkpoint)
     states = dict(checkpoint.get("callbacks") or {})
     for callback in callbacks:
         if not is_overridden_hook(callback, "load_state_dict"):
@@ -236,7 +237,8 @@ def restore_callbacks(
         if state is None:
             state = states.pop(callback._legacy_state_key.__qualname__, None)
         if state is not None:
-            callback.load_state_dict(state)
+            with run.session.inside("load_state_dict"):
+                callback.load_state_dict(state)
     if states:
         rank_zero_warn(
             "The checkpoint holds states of callbacks that this `Trainer` does not have: "
@@ -250,10 +252,12 @@ def restore_datamodule(run: Run, checkpoint: dict[str, Any]) -> None:
     if datamodule is None:
         return
     if is_overridden_hook(datamodule, "on_load_checkpoint"):
-        datamodule.on_load_checkpoint(checkpoint)
+        with run.session.inside("on_load_checkpoint"):
+            datamodule.on_load_checkpoint(checkpoint)
     state = checkpoint.get(type(datamodule).__qualname__)
     if state is not None:
-        datamodule.load_state_dict(state)
+        with run.session.inside("load_state_dict"):
+            datamodule.load_state_dict(state)
 
 
 def restore_counters(run: Run, checkpoint: dict[str, Any]) -> None:

@@ -54,7 +54,7 @@ def attach_training(trainer: "pl.Trainer", run: Run, train: Any, val: Any) -> No
     run.train = TrainData(
         run.state,
         run.limits,
-        load=partial(_advised, load, "train_dataloader"),
+        load=partial(_advised, run, load, "train_dataloader"),
         limit=trainer.limit_train_batches,
         mode=trainer._train_mode,
         reload_every=trainer.reload_dataloaders_every_n_epochs,
@@ -77,8 +77,9 @@ def _load_unshuffled(load: Any) -> Any:
     return without_shuffle(load())
 
 
-def _advised(load: Any, hook: str) -> Any:
-    loader = load()
+def _advised(run: Run, load: Any, hook: str) -> Any:
+    with run.session.inside(hook):
+        loader = load()
     advise(loader, hook)
     return loader
 
@@ -138,7 +139,7 @@ def attach_evaluation(trainer: "pl.Trainer", run: Run, stage: str, loaders: Any)
     alone = run.train is None and trainer.inference_mode
 
     def open_data() -> EvalData:
-        return EvalData(_advised(load, hook), limit=limit, hook=hook)
+        return EvalData(_advised(run, load, hook), limit=limit, hook=hook)
 
     run.evaluation[stage] = Evaluation(
         stage,
@@ -153,7 +154,7 @@ def attach_prediction(trainer: "pl.Trainer", run: Run, loaders: Any, *, keep: bo
     load = loader_hook(loaders, run.datamodule, run.module, "predict_dataloader")
 
     def open_data() -> EvalData:
-        loader = _advised(load, "predict_dataloader")
+        loader = _advised(run, load, "predict_dataloader")
         if getattr(loader, "mode", "sequential") != "sequential":
             raise ValueError(
                 f"`predict` reads loaders one after the other: `mode={loader.mode!r}` of the "

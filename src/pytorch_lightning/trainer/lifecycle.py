@@ -13,7 +13,7 @@ import torch
 from pytorch_lightning.checkpoint.migrate import migrate_checkpoint
 from pytorch_lightning.core.datamodule import LightningDataModule
 from pytorch_lightning.core.hooks import is_overridden_hook
-from pytorch_lightning.core.module import LightningModule, attach
+from pytorch_lightning.core.module import LightningModule, attach, keep_logging_uncompiled
 from pytorch_lightning.core.optimizer import LightningOptimizer, parse_optimizers
 from pytorch_lightning.loops import snapshot
 from pytorch_lightning.loops.dispatch import Hooks
@@ -197,13 +197,13 @@ def _running(
     trainer: "pl.Trainer", fn: TrainerFn, module: LightningModule, datamodule: Any
 ) -> Iterator[Run]:
     """A run from its first to its last moment, whatever happens in between."""
-    trainer.state.fn, trainer.state.status = fn, TrainerStatus.RUNNING
-    trainer.state.stage = _STAGES[fn]
     if datamodule is not None or fn is TrainerFn.FITTING:
         trainer.datamodule = datamodule
     elif not data.has_own_loaders(module, fn):
         datamodule = trainer.datamodule  # the one of the run before serves this one too
     run = _make_run(trainer, fn, module, datamodule)
+    trainer.state.fn, trainer.state.status = fn, TrainerStatus.RUNNING
+    trainer.state.stage = _STAGES[fn]
     try:
         yield run
         _tear_down(trainer, run, status="success")
@@ -256,6 +256,7 @@ def _make_run(
     if datamodule is not None:
         datamodule.trainer = trainer
     trainer.strategy.connect(module)
+    bind_hooks(trainer, run)
     return run
 
 
@@ -267,6 +268,7 @@ def _clip(trainer: "pl.Trainer", optimizer: Any, value: Any, algorithm: Any) -> 
 def bind_hooks(trainer: "pl.Trainer", run: Run) -> None:
     """Find out who listens to which hook; again whenever that may have changed."""
     run.profile = _profiled(trainer)
+    keep_logging_uncompiled(run.module)
     run.hooks.bind(
         run.session,
         trainer=trainer,
@@ -306,10 +308,9 @@ def _set_up(
     model_given: bool,
 ) -> dict[str, Any] | None:
     """From the first hook to a module on its device; what was read from a checkpoint, if any."""
-    module, strategy, fn = run.module, run.strategy, trainer.state.fn
+    strategy, fn = run.strategy, trainer.state.fn
     path = resolve_checkpoint(trainer, ckpt_path, model_given=model_given)
-    _merge_callbacks(trainer, module)
-    bind_hooks(trainer, run)
+    _merge_callbacks(trainer, run)
     strategy.setup_environment()
     trainer.profiler.setup(stage=str(fn), local_rank=trainer.local_rank, log_dir=trainer.log_dir)
     run.hooks.prepare_data()
@@ -333,11 +334,12 @@ def _set_up(
     return checkpoint
 
 
-def _merge_callbacks(trainer: "pl.Trainer", module: LightningModule) -> None:
+def _merge_callbacks(trainer: "pl.Trainer", run: Run) -> None:
     """Callbacks that the module brings replace the trainer's of the same type."""
-    if not is_overridden_hook(module, "configure_callbacks"):
+    if not is_overridden_hook(run.module, "configure_callbacks"):
         return
-    brought = module.configure_callbacks()
+    with run.session.inside("configure_callbacks"):
+        brought = run.module.configure_callbacks()
     brought = list(brought) if isinstance(brought, list | tuple) else [brought] if brought else []
     if not brought:
         return
@@ -350,15 +352,14 @@ def _merge_callbacks(trainer: "pl.Trainer", module: LightningModule) -> None:
     kept = [c for c in trainer.callbacks if c not in replaced]
     trainer._callbacks = CallbackList(in_order([*kept, *brought]), trainer._rebind)
     distinct_keys(trainer._callbacks)
+    bind_hooks(trainer, run)
 
 
 def _build_optimizers(run: Run) -> tuple[list[Any], list[Any]]:
     """Ask the module for its optimizers, and bring them into one form."""
     module = run.module
-    before = run.session.hook
-    run.session.hook = "configure_optimizers"
-    returned = module.configure_optimizers()
-    run.session.hook = before
+    with run.session.inside("configure_optimizers"):
+        returned = module.configure_optimizers()
     if returned is None:
         rank_zero_warn("`configure_optimizers` returned None: this run trains with no optimizer.")
     configured = parse_optimizers(returned, automatic=module.automatic_optimization)
@@ -411,12 +412,26 @@ def _close_data(run: Run) -> None:
 
 def _tear_down(trainer: "pl.Trainer", run: Run, *, status: str) -> None:
     """The listeners' own teardown, then loggers and profiler."""
-    run.hooks.teardown(str(trainer.state.fn))
+    for listener in _teardowns(trainer, run):
+        listener()
     for logger in trainer.loggers:
         logger.finalize(status)
     trainer.profiler.describe()
     trainer.profiler.teardown(stage=trainer.state.fn)
     _detach(trainer, run)
+
+
+def _teardowns(trainer: "pl.Trainer", run: Run) -> Iterator[Callable[[], Any]]:
+    """The teardown of each listener, none of them twice, even if one before it raises."""
+    if run.teardowns is None:
+        run.teardowns = list(run.hooks.one_by_one["teardown"])
+    while run.teardowns:
+        yield partial(_in_teardown, run, run.teardowns.pop(0), str(trainer.state.fn))
+
+
+def _in_teardown(run: Run, listener: Callable[[str], Any], fn: str) -> None:
+    with run.session.inside("teardown"):
+        listener(fn)
 
 
 def _detach(trainer: "pl.Trainer", run: Run) -> None:
@@ -438,12 +453,12 @@ def _fail(trainer: "pl.Trainer", run: Run, error: BaseException) -> None:
     if isinstance(error, KeyboardInterrupt):
         rank_zero_info("Interrupted by the user: tearing down.")
     steps: list[Callable[[], Any]] = [
-        partial(run.hooks.__dict__.get("on_exception", _nothing), error),
+        *(partial(listener, error) for listener in run.hooks.one_by_one["on_exception"]),
         partial(trainer.strategy.on_exception, error),
         *(partial(logger.finalize, "failed") for logger in trainer.loggers),
         partial(_close_data, run),
         trainer.strategy.teardown,
-        partial(run.hooks.__dict__.get("teardown", _nothing), str(trainer.state.fn)),
+        *_teardowns(trainer, run),
         partial(trainer.profiler.teardown, stage=trainer.state.fn),
         partial(_detach, trainer, run),
     ]
@@ -455,7 +470,3 @@ def _fail(trainer: "pl.Trainer", run: Run, error: BaseException) -> None:
                 f"While ending a failed run: {type(another).__name__}: {another}", stacklevel=2
             )
     trainer.state.stage = None
-
-
-def _nothing(*_: Any) -> None:
-    """Stand in for hooks of a run that failed before they were bound."""

@@ -13,10 +13,13 @@ _MOST_SHAPES = 4
 
 def add_note(run: Run, error: BaseException) -> None:
     """Say in which hook, epoch and batch an error was raised."""
-    if isinstance(error, KeyboardInterrupt | SystemExit) or not run.session.hook:
+    if isinstance(error, KeyboardInterrupt | SystemExit):
         return
-    state = run.state
-    where = [f"in `{run.session.hook}`", f"epoch {state.epoch}", f"batch {_batch(run)}"]
+    hook, state = run.session.where(error), run.state
+    if not hook and not _reads(run):
+        return
+    place = f"in `{hook}`" if hook else "between hooks"
+    where = [place, f"epoch {state.epoch}", f"batch {_batch(run)}"]
     if shapes := _shapes(run.session.batch):
         where.append(f"batch shapes {shapes}")
     note = ", ".join(where)
@@ -24,6 +27,14 @@ def add_note(run: Run, error: BaseException) -> None:
         error.add_note(note)
     else:
         error.__dict__.setdefault("__notes__", []).append(note)
+
+
+def _reads(run: Run) -> bool:
+    """Whether the loops are on their way, so that there is a batch to name."""
+    opened: list[Any] = [evaluation.data for evaluation in run.evaluation.values()]
+    opened.append(run.prediction.data if run.prediction is not None else None)
+    opened.append(run.train.source if run.train is not None else None)
+    return any(data is not None for data in opened)
 
 
 def _batch(run: Run) -> int:
