@@ -20,7 +20,16 @@ from pytorch_lightning.loops.pulling import NoMoreBatches, abandon_step
 from pytorch_lightning.loops.rewind import batch_start
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.schedulers import step_schedulers
-from pytorch_lightning.loops.state import Mark
+from pytorch_lightning.loops.state import (
+    AFTER_BATCH,
+    AFTER_STEP,
+    AFTER_VALIDATION,
+    BATCH,
+    CLOSING,
+    EPOCH_END,
+    EPOCH_START,
+    IN_VALIDATION,
+)
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.rank_zero import warnings_given
 
@@ -34,11 +43,11 @@ def fit(run: Run) -> None:
     if run.limits.validates:
         run.evaluation["validation"].open(run.state.epoch)
     state = run.state
-    if state.at is Mark.EPOCH_START and limits.finished(run.limits, state):
+    if state.at is EPOCH_START and limits.finished(run.limits, state):
         return
     run.hooks.on_train_start()
     run.strategy.on_train_start()
-    while state.at is not Mark.EPOCH_START or not limits.finished(run.limits, state):
+    while state.at is not EPOCH_START or not limits.finished(run.limits, state):
         train_epoch(run)
     run.hooks.on_train_end()
     run.strategy.on_train_end()
@@ -50,31 +59,31 @@ def train_epoch(run: Run) -> None:
     state, hooks, data = run.state, run.hooks, run.train
     assert data is not None
     data.begin_epoch()
-    if state.requests and state.at in (Mark.BATCH, Mark.EPOCH_END):
+    if state.requests and state.at in (BATCH, EPOCH_END):
         serve_requests(run)  # what a file that was written between two requests still owes
-    if state.at is Mark.EPOCH_START:
-        state.at = Mark.BATCH
+    if state.at is EPOCH_START:
+        state.at = BATCH
         hooks.on_epoch_start()
         hooks.on_train_epoch_start()
-    if state.at is Mark.AFTER_STEP:
+    if state.at is AFTER_STEP:
         step_schedulers(run, plateau=False)
-        state.at = Mark.AFTER_BATCH
-    if state.at is Mark.AFTER_BATCH:
+        state.at = AFTER_BATCH
+    if state.at is AFTER_BATCH:
         run.publish.train_step()  # the file was saved before loggers had the values
-    if state.at in (Mark.AFTER_BATCH, Mark.IN_VALIDATION, Mark.AFTER_VALIDATION):
+    if state.at in (AFTER_BATCH, IN_VALIDATION, AFTER_VALIDATION):
         after_batch(run)
-    if state.at is Mark.BATCH:
+    if state.at is BATCH:
         train_batches(run)
         run.publish.train.end_epoch()
-        state.at = Mark.CLOSING
+        state.at = CLOSING
         hooks.training_epoch_end(data.outputs)
         hooks.on_train_epoch_end()
         hooks.on_epoch_end()
-    if state.at is Mark.CLOSING:
+    if state.at is CLOSING:
         run.publish.train.end_epoch()
         step_schedulers(run, plateau=True, epoch=True)
         run.publish.close_train_epoch()
-        state.at = Mark.EPOCH_END
+        state.at = EPOCH_END
         serve_requests(run)
     state.next_epoch()
 
@@ -122,9 +131,9 @@ def train_batch(run: Run, batch: Any) -> None:
         output = run.optimize(batch, state.batch)
     run.in_batch = False
     state.next_batch()
-    state.at = Mark.AFTER_STEP
+    state.at = AFTER_STEP
     step_schedulers(run, plateau=False)
-    state.at = Mark.AFTER_BATCH
+    state.at = AFTER_BATCH
     hooks.on_train_batch_end(output, session.batch, state.batch - 1)
     hooks.on_batch_end()
     run.publish.train_step()
@@ -146,19 +155,17 @@ def after_batch(run: Run) -> None:
     """What follows a batch: validation, plateau schedulers, and a point to resume from."""
     state, data = run.state, run.train
     assert data is not None
-    if state.at is Mark.IN_VALIDATION:
+    if state.at is IN_VALIDATION:
         evaluate(run, "validation")
-    elif state.at is Mark.AFTER_BATCH and limits.validation_due(
-        run.limits, state, is_last=data.is_last
-    ):
+    elif state.at is AFTER_BATCH and limits.validation_due(run.limits, state, is_last=data.is_last):
         if state.window_closed:
             run.hooks.on_validation_model_zero_grad()
         evaluate(run, "validation")
         state.validated_at = time.monotonic()
-    state.at = Mark.AFTER_VALIDATION
+    state.at = AFTER_VALIDATION
     step_schedulers(run, plateau=True)
     if state.window_closed:
         state.stepped += 1
-    state.at = Mark.BATCH
+    state.at = BATCH
     if state.requests:
         serve_requests(run)

@@ -23,6 +23,17 @@ class Mark(str, Enum):
     EPOCH_END = "epoch_end"  # next: the next epoch
 
 
+# By themselves, since the loop reads them several times per batch.
+EPOCH_START = Mark.EPOCH_START
+BATCH = Mark.BATCH
+AFTER_STEP = Mark.AFTER_STEP
+AFTER_BATCH = Mark.AFTER_BATCH
+IN_VALIDATION = Mark.IN_VALIDATION
+AFTER_VALIDATION = Mark.AFTER_VALIDATION
+CLOSING = Mark.CLOSING
+EPOCH_END = Mark.EPOCH_END
+
+
 @dataclass
 class State:
     """Counters of one training run; indices name what is about to run.
