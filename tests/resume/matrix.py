@@ -19,7 +19,10 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.seed import capture_rng
 
-INSIDE = ("on_train_batch_start", "training_step", "on_before_optimizer_step")
+INSIDE = (
+    *("on_train_batch_start", "training_step", "on_before_optimizer_step"),
+    "on_validation_batch_start",
+)
 TRACED = [
     *("on_train_start", "on_train_epoch_start", "on_train_epoch_end", "on_train_end"),
     *("on_train_batch_start", "on_train_batch_end", "on_before_zero_grad", "on_after_backward"),
@@ -119,7 +122,7 @@ def ids_of(batch):
 
 def _trace(name):
     def hook(self, trainer, module, *args, **kwargs):
-        if name == "on_train_batch_start":
+        if name in ("on_train_batch_start", "on_validation_batch_start"):
             self.story.batch_began = self.story.now()
         self.story.events.append(name)
 

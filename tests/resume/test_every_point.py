@@ -6,8 +6,8 @@ from tests.resume.matrix import Cell, check
 SAVED_IN = [
     *("on_train_start", "on_train_epoch_start", "on_train_batch_start", "training_step"),
     *("on_before_optimizer_step", "on_train_batch_end", "on_train_epoch_end"),
-    *("on_validation_start", "on_validation_batch_end", "on_validation_epoch_end"),
-    "on_validation_end",
+    *("on_validation_start", "on_validation_epoch_start", "on_validation_batch_start"),
+    *("on_validation_batch_end", "on_validation_epoch_end", "on_validation_end"),
 ]
 
 

@@ -94,6 +94,7 @@ def state_from_loops(loops: dict[str, Any]) -> dict[str, Any]:
         "step": step,
         "stepped": stepped,
         "at": at,
+        "last_reload": epoch,
     }
 
 

@@ -57,6 +57,7 @@ class Feed:
         self._stop: float = 0
         self._done = [False] * len(self.sources)  # went through all its data at least once
         self._gave = [False] * len(self.sources)  # has a part in the last batch
+        self._turned: dict[int, tuple[int, Any]] = {}  # where a source was when it went round
         self._take = _TAKE[mode]
 
     def length(self) -> float:
@@ -83,6 +84,7 @@ class Feed:
         self._stop = self.limit if self.sources else 0
         self._done = [False] * len(self.sources)
         self._gave = [False] * len(self.sources)
+        self._turned.clear()
         for index, source in enumerate(self.sources):
             source.limit = min(self._limit_of(index), self.limit)
 
@@ -133,6 +135,7 @@ class Feed:
             if all(self._done):
                 raise
         gave_before = source.batches > 0
+        self._turned[index] = (self.batches, source.position())
         source.limit = min(self._limit_of(index), self.limit - self.batches)
         source.begin()
         try:
@@ -173,10 +176,20 @@ class Feed:
             "kind": "feed",
             "done": list(self._done),
             "sources": [
-                source.position(repeat_last=repeat_last and gave, leave=over)
-                for source, gave in zip(self.sources, self._gave, strict=True)
+                self._position_of(index, repeat_last=repeat_last, leave=over)
+                for index in range(len(self.sources))
             ],
         }
+
+    def _position_of(self, index: int, *, repeat_last: bool, leave: bool) -> dict[str, Any]:
+        """Where a source is; one that went round for the last batch will go round again."""
+        if repeat_last and index in self._turned:
+            before, position = self._turned[index]
+            if before == self.batches - 1:
+                return dict(position)
+        return self.sources[index].position(
+            repeat_last=repeat_last and self._gave[index], leave=leave
+        )
 
     def seek(self, position: dict[str, Any]) -> None:
         """Take a pass up at a position; reads no sample and leaves the generators as found."""

@@ -25,7 +25,7 @@ from pytorch_lightning.loops.transfer import Transfer, bind_transfer
 from pytorch_lightning.utilities.data import extract_batch_size
 from pytorch_lightning.utilities.enums import RunningStage
 from pytorch_lightning.utilities.exceptions import SIGTERMException
-from pytorch_lightning.utilities.seed import isolate_rng
+from pytorch_lightning.utilities.seed import capture_rng, isolate_rng
 
 
 class Evaluation:
@@ -49,26 +49,26 @@ class Evaluation:
         self.load = load
         self.no_gradients = no_gradients
         self.reload_every = reload_every
-        self.last_reload = 0
+        self.loaded_in = 0  # epoch
         self.results = Results(training=False)
         self.data: EvalData | None = None
         self.modes: dict[nn.Module, bool] | None = None  # train flags to restore, while it runs
         self.positions: list[Any] | None = None  # of the loaders, to seek after a resume
         self.reading = False  # has a pass over a loader begun?
+        self.before_batch: tuple[dict[str, Any], list[Any]] | None = None  # where one may run again
         self.aside: States = {}  # what metric objects hold of training, while this runs
         self.metrics: States = {}  # what they go on from after a resume
         self.outputs: list[list[Any]] = []
         self.step: Callable[[Any, int, int], Any] | None = None
         self.transfer: Transfer = lambda batch, loader: batch
 
-    def open(self, epoch: int) -> EvalData:
-        """Ask for the loaders, the first time and when a reload is due."""
-        due = self.reload_every and epoch - self.last_reload >= self.reload_every
-        if self.data is None or due:
+    def open(self, state: State) -> EvalData:
+        """Ask for the loaders, the first time and whenever those of training were asked for."""
+        if self.data is None or (self.reload_every and state.last_reload > self.loaded_in):
             if self.data is not None:
                 self.data.close()
             self.data = self.load()
-            self.last_reload = epoch
+            self.loaded_in = state.epoch
             self.step = None
         return self.data
 
@@ -80,7 +80,7 @@ class Evaluation:
 def evaluate(run: Run, stage: str) -> None:
     """Run the validation or test loop once, or what is left of it after a resume."""
     this, state, hooks = run.evaluation[stage], run.state, run.hooks
-    data = this.open(state.epoch)
+    data = this.open(state)
     if this.step is None:
         more = partial(_one_more, run, this)
         this.step = bind_evaluation_step(run, f"{stage}_step", len(data.sources), more)
@@ -145,7 +145,7 @@ def _batches(run: Run, this: Evaluation, source: Any, *, collect: list[Any] | No
     session.count_samples, before = counter(source), session.count_samples
     if state.val_batch and results.has_steps:  # resumed: saved before loggers had the values
         run.publish.evaluation_step(results, x=x + state.val_batch - 1)
-    for batch in source:
+    for batch in _rewindable(source, run, this) if run.rewinds else source:
         batch_idx = state.val_batch
         batch = transfer(batch, loader)
         session.new_batch(batch)
@@ -168,6 +168,17 @@ def _batches(run: Run, this: Evaluation, source: Any, *, collect: list[Any] | No
             raise SIGTERMException
     session.no_batch()
     session.count_samples = before
+
+
+def _rewindable(source: Any, run: Run, this: Evaluation) -> Iterator[Any]:
+    """Batches that can run again, as a file may be saved before their step is over."""
+    while True:
+        this.before_batch = (capture_rng(), this.results.state_dict(run.module))
+        try:
+            batch = next(source)
+        except StopIteration:
+            return
+        yield batch
 
 
 def _one_more(run: Run, this: Evaluation) -> tuple[Any, int]:
@@ -259,7 +270,7 @@ def sanity_check(run: Run) -> None:
     publish.board = Board()
     with isolate_rng():
         run.hooks.on_sanity_check_start()
-        data = this.open(state.epoch)
+        data = this.open(state)
         lengths = list(data.lengths)
         data.limit_to([min(counts, length) for length in lengths])
         if any(min(counts, length) for length in lengths):

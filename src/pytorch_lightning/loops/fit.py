@@ -41,7 +41,7 @@ def fit(run: Run) -> None:
     assert data is not None
     data.open()
     if run.limits.validates:
-        run.evaluation["validation"].open(run.state.epoch)
+        run.evaluation["validation"].open(run.state)
     state = run.state
     if state.at is EPOCH_START and limits.finished(run.limits, state):
         return

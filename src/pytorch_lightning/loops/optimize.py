@@ -239,7 +239,9 @@ def _check_loss(loss: Tensor, module: LightningModule) -> None:
 
 def bind_optimization(run: Run) -> None:
     """Choose how a batch is optimized: by one optimizer, by several in turn, or by the user."""
-    run.advanced = [False] * max(len(run.raw_optimizers), 1)
+    count = max(len(run.raw_optimizers), 1)
+    if len(run.advanced) != count:  # else it came from a checkpoint
+        run.advanced = [False] * count
     if not run.module.automatic_optimization:
         _bind_manual(run)
     else:

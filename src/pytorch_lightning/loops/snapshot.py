@@ -132,6 +132,7 @@ def _own(run: Run, saved: dict[str, Any]) -> dict[str, Any]:
         if run.state.at is Mark.IN_VALIDATION and validation.data is not None:
             if validation.reading:
                 own["validation"] = _validation_positions(run.state, validation.data.sources)
+                own.update(_before_validation_batch(run.state, validation))
             own["metrics_validation"] = own["metrics"]
             own["metrics"] = without_caches(validation.aside)
     return own
@@ -148,6 +149,16 @@ def _frozen(run: Run) -> list[str]:
     """Names of parameters that are not trained; those that wait for their optimizer are."""
     waiting = run.session.toggled
     return [n for n, p in run.module.named_parameters() if not waiting.get(p, p.requires_grad)]
+
+
+def _before_validation_batch(state: State, validation: Any) -> dict[str, Any]:
+    """A run as it was before a validation batch that will run again."""
+    sources = validation.data.sources
+    here = state.val_loader < len(sources) and sources[state.val_loader].batches > state.val_batch
+    if not here or validation.before_batch is None:
+        return {}
+    rng, results = validation.before_batch
+    return {"rng": rng, "results_validation": results}
 
 
 def _validation_positions(state: State, sources: Sequence[Any]) -> list[Any]:
@@ -272,6 +283,14 @@ def restore_counters(run: Run, checkpoint: dict[str, Any]) -> None:
             f"The checkpoint is of epoch {finished}, but `max_epochs={most}`: pass a larger "
             "`max_epochs` to train further."
         )
+    if run.state.stop and run.state.at is Mark.EPOCH_START:
+        run.state.stop = False  # that run is over; who resumes from its end wants to train on
+    elif run.state.stop and run.state.at is Mark.EPOCH_END:
+        rank_zero_warn(
+            "The checkpoint was saved after somebody had asked to stop, so the run ends at once. "
+            "To train on, set `trainer.should_stop = False` in `on_train_start`.",
+            category=PossibleUserWarning,
+        )
 
 
 def restore_training(run: Run, checkpoint: dict[str, Any]) -> None:
@@ -286,7 +305,7 @@ def restore_training(run: Run, checkpoint: dict[str, Any]) -> None:
     run.publish.train.load_state_dict(own["results"], device, run.module)
     restore_metrics(run.module, own.get("metrics", {}))
     run.publish.board.load_state_dict(own.get("board", {}))
-    run.advanced[:] = own.get("advanced", run.advanced)
+    run.advanced = list(own.get("advanced", []))
     _restore_modes(run, own)
     assert run.train is not None
     run.train.position = own.get("train")

@@ -67,7 +67,6 @@ class TrainData:
         length = self.source.length()
         self.limits.num_batches = count_limit(length, self.limit, "limit_train_batches")
         self.source.limit = self.limits.num_batches
-        self.state.last_reload = self.state.epoch
         if length == 0:
             rank_zero_warn(
                 "The training loader has no batch, so that nothing is trained: check its data "
@@ -82,6 +81,7 @@ class TrainData:
         due = self.reload_every and state.epoch - state.last_reload >= self.reload_every
         if due and state.at is Mark.EPOCH_START:
             self._load()
+            state.last_reload = state.epoch
         assert self.source is not None
         self.outputs.clear()
         restore, self.restore_rng = self.restore_rng, None

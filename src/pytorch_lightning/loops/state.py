@@ -61,7 +61,7 @@ class State:
     val_loader: int = 0
     val_batch: int = 0
     validated_at: float = 0.0  # seconds of training time at the last validation by time
-    last_reload: int = -(10**9)  # the epoch in which loaders were last asked for
+    last_reload: int = 0  # the epoch in which loaders were last asked for
     stop: bool = False
     terminated: bool = False  # has the process been asked to end (SIGTERM)?
     epoch_is_cut: bool = False
@@ -84,6 +84,7 @@ class State:
         "window_closed",
         "held_back",
         "stop",
+        "last_reload",
     )
 
     def seen(self, stage: str, count: int) -> list[int]:
@@ -105,6 +106,15 @@ class State:
         """One training batch has run; the next point to resume from lies behind it."""
         self.batch += 1
         self.batches_seen += 1
+
+    def begin_fit(self) -> None:
+        """Train on without a checkpoint; an epoch that an error broke off starts again."""
+        self.at = Mark.EPOCH_START
+        self.batch = 0
+        self.held = [0] * len(self.held)
+        self.epoch_is_cut = self.sanity_checking = False
+        self.requests.clear()
+        self.last_reload = self.epoch
 
     def next_epoch(self) -> None:
         """The epoch is over."""

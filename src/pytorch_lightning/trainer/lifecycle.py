@@ -76,6 +76,7 @@ def fit(
         checkpoint = _set_up(trainer, run, ckpt_path, weights_only, model_given=True)
         run.hooks.on_fit_start()
         _log_hyperparameters(trainer, run)
+        run.state.begin_fit()
         if checkpoint is not None:
             run.resumed = True
             snapshot.restore_counters(run, checkpoint)
@@ -119,7 +120,7 @@ def evaluate(
         _log_hyperparameters(trainer, run)
         bind_hooks(trainer, run)
         this = run.evaluation[stage]
-        opened = this.open(run.state.epoch)
+        opened = this.open(run.state)
         if any(opened.lengths):
             with heed_sigterm(run.state):
                 evaluate_loop(run, stage)
