@@ -22,12 +22,15 @@ def _detached(module: Any) -> Iterator[None]:
         child: {name: child.__dict__.pop(name) for name in _SESSION_NAMES if name in child.__dict__}
         for child in module.modules()
     }
+    for child in module.modules():
+        child.__dict__["_exporting"] = True  # compilers read every property, `trainer` too
     module.eval()
     try:
         with torch.no_grad():
             yield
     finally:
         for child, names in hidden.items():
+            child.__dict__.pop("_exporting", None)
             child.__dict__.update(names)
         for child, training in mode.items():
             child.training = training

@@ -16,6 +16,7 @@ from pytorch_lightning.core.hparams import HyperparametersMixin
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.core.saving import ClassmethodOnly, load_module
 from pytorch_lightning.core.session import Session
+from pytorch_lightning.utilities.compile import has_compiled_parts
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.plain_mark import plain
 from pytorch_lightning.utilities.rank_zero import WarningCache, rank_zero_warn
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 _said = WarningCache()
 _Number = int | float  # `float` is a method inside the class
-_NOT_PLAIN = ("_trainer", "_session", "_fabric")  # what a copy or a pickle leaves behind
+_LOGGING = ("log", "log_dict")
+_NOT_PLAIN = ("_trainer", "_session", "_fabric", *_LOGGING)  # what a copy leaves behind
 
 
 class LightningModule(HyperparametersMixin, ModelHooks, DataHooks, CheckpointHooks, nn.Module):
@@ -102,6 +104,8 @@ class LightningModule(HyperparametersMixin, ModelHooks, DataHooks, CheckpointHoo
         if self._trainer is None:
             if self._fabric is not None:
                 return self._fabric  # type: ignore[no-any-return]
+            if "_exporting" in self.__dict__:
+                return None  # type: ignore[return-value]  # of no use to whoever compiles it
             raise RuntimeError(
                 f"{type(self).__name__} is not attached to a `Trainer`; call this inside "
                 "`trainer.fit`, `validate`, `test` or `predict`."
@@ -674,3 +678,17 @@ def attach(module: LightningModule, trainer: Any, session: Session | None) -> No
         if isinstance(child, LightningModule):
             child.__dict__["_trainer"] = trainer
             child.__dict__["_session"] = session
+            if session is None:
+                for name in _LOGGING:
+                    child.__dict__.pop(name, None)
+
+
+def keep_logging_uncompiled(module: LightningModule) -> None:
+    """Let compilers step over `self.log`: traced, every new value would be compiled anew."""
+    if not has_compiled_parts(module):
+        return
+    for child in module.modules():
+        if isinstance(child, LightningModule):
+            for name in _LOGGING:
+                if name not in child.__dict__:
+                    child.__dict__[name] = torch.compiler.disable(getattr(child, name))

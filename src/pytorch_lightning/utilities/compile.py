@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import nn
 
+_COMPILED_MARK = "_torchdynamo_orig_callable"
 _STEPS = ("forward", "training_step", "validation_step", "test_step", "predict_step")
 
 
@@ -48,3 +49,12 @@ def to_uncompiled(model: Any) -> Any:
 def is_compiled(module: nn.Module) -> bool:
     """Whether the steps of this module run compiled."""
     return module.__dict__.get("_compiler_ctx") is not None
+
+
+def has_compiled_parts(module: nn.Module) -> bool:
+    """Whether a module, one inside it or one of its methods goes through `torch.compile`."""
+    for child in module.modules():
+        if child.__dict__.get("_compiled_call_impl") is not None or "_orig_mod" in child._modules:
+            return True
+    places = (vars(place) for place in (module, *type(module).__mro__[:-1]))
+    return any(hasattr(value, _COMPILED_MARK) for place in places for value in place.values())
