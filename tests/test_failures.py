@@ -1,15 +1,14 @@
 """A run that fails: the error says where, everybody hears of it, everybody tears down."""
 
 import os
-import signal
 import subprocess
 import sys
-import textwrap
+from pathlib import Path
 
 import pytest
 import torch
 from tests.loops.trace import CALLBACK, DATAMODULE, MODULE
-from tests.mistakes.case import Module, Rows, plain, rows, trainer
+from tests.mistakes.case import Module, plain, rows, trainer
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 import pytorch_lightning as pl
@@ -20,10 +19,6 @@ from pytorch_lightning.utilities.exceptions import DataError, MisconfigurationEx
 
 STEPS = ["training_step", "validation_step", "test_step", "predict_step", "forward"]
 LOADERS = [f"{split}_dataloader" for split in ("train", "val", "test", "predict")]
-WITHOUT_BATCH = [
-    *("setup", "prepare_data", "configure_callbacks", "configure_model", "on_train_start"),
-    *("configure_optimizers", "on_fit_start", "on_train_epoch_end", "on_validation_start"),
-]
 EXPECTED = {"forward": "predict_step", "clip_gradients": "configure_gradient_clipping"}
 
 
@@ -154,3 +149,251 @@ def test_an_error_in_any_hook_has_a_note_and_everybody_tears_down(owner, name):
     assert runs.state.status == TrainerStatus.INTERRUPTED
     assert runs.interrupted
     assert not runs.training
+
+
+class Tells(Callback):
+    """Says when it is torn down, and may fail at it."""
+
+    def __init__(self, told, name, fails=""):
+        self.told, self.name, self.fails = told, name, fails
+
+    def teardown(self, trainer, pl_module, stage):
+        self.told.append(self.name)
+        if self.fails == "teardown":
+            raise Boom(self.name)
+
+    def on_exception(self, trainer, pl_module, exception):
+        self.told.append(f"{self.name} heard")
+        if self.fails == "on_exception":
+            raise ValueError(self.name)
+
+
+def test_a_teardown_that_raises_leaves_nobody_out_and_calls_nobody_twice():
+    told, logger = [], Finalized()
+    module = watched(Module, "module", told)()
+    callbacks = [Tells(told, "first"), Tells(told, "second", "teardown"), Tells(told, "third")]
+    with pytest.raises(Boom, match="second") as caught:
+        trainer(callbacks=callbacks, logger=logger).fit(module)
+    assert [name for name in told if "heard" not in name] == [
+        *("first", "second", "third", "module.teardown")
+    ]
+    assert "in `teardown`" in caught.value.__notes__[0]
+    assert logger.status == ["failed"]
+
+
+def test_an_on_exception_that_raises_hides_neither_the_error_nor_the_others():
+    told = []
+    callbacks = [Tells(told, "first", "on_exception"), Tells(told, "second")]
+    with (
+        pytest.warns(UserWarning, match="While ending a failed run: ValueError: first"),
+        pytest.raises(Boom, match="training_step"),
+    ):
+        trainer(callbacks=callbacks).fit(failing(Module, "training_step")())
+    assert told == ["first heard", "second heard", "first", "second"]
+
+
+def test_a_callback_that_removes_itself_at_the_end_is_called_once():
+    told = []
+
+    class Leaves(Tells):
+        def teardown(self, trainer, pl_module, stage):
+            super().teardown(trainer, pl_module, stage)
+            trainer.callbacks.remove(self)
+
+    trainer(callbacks=[Tells(told, "first"), Leaves(told, "second")]).fit(Module())
+    assert told == ["first", "second"]
+
+
+def test_a_configuration_error_is_heard_of_but_has_no_place_in_a_run():
+    told = []
+    with pytest.raises(MisconfigurationException, match="no data") as caught:
+        trainer(callbacks=Tells(told, "callback")).fit(
+            Scheduled(), datamodule=pl.LightningDataModule()
+        )
+    assert told == ["callback heard", "callback"]
+    assert not hasattr(caught.value, "__notes__")
+
+
+def test_the_note_has_epoch_batch_and_shapes():
+    class Late(Module):
+        def training_step(self, batch, batch_idx):
+            if self.current_epoch == 1 and batch_idx == 2:
+                raise Boom
+            return super().training_step(batch, batch_idx)
+
+    with pytest.raises(Boom) as caught:
+        trainer(max_epochs=3).fit(Late())
+    assert caught.value.__notes__ == [
+        "in `training_step`, epoch 1, batch 2, batch shapes (2, 4) float32"
+    ]
+
+
+def test_the_note_of_a_validation_names_its_own_batch():
+    class Late(Module):
+        def validation_step(self, batch, batch_idx):
+            if batch_idx == 3:
+                raise Boom
+
+    with pytest.raises(Boom) as caught:
+        trainer().fit(Late(), val_dataloaders=plain(10))
+    assert "in `validation_step`, epoch 0, batch 3" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("stage", ["train", "validation", "test", "predict"])
+@pytest.mark.parametrize("moment", ["start", "end"])
+def test_the_note_of_a_batch_hook_names_its_batch(stage, moment):
+    class Third(Callback):
+        pass
+
+    def hook(self, trainer, pl_module, *args):
+        index = args[-1] if stage == "train" else args[-2]
+        if index == 2:
+            raise Boom
+
+    setattr(Third, f"on_{stage}_batch_{moment}", hook)
+    run = {"train": "fit", "validation": "validate"}.get(stage, stage)
+    with pytest.raises(Boom) as caught:
+        getattr(trainer(callbacks=Third()), run)(Module(), plain())
+    assert f"in `on_{stage}_batch_{moment}`, epoch 0, batch 2" in caught.value.__notes__[0]
+
+
+def test_a_trainer_is_of_use_after_an_error():
+    class Once(Module):
+        fails = True
+
+        def on_train_epoch_end(self):
+            if self.fails:
+                self.fails = False
+                raise Boom
+
+    module, runs = Once(), trainer(max_epochs=2)
+    with pytest.raises(Boom):
+        runs.fit(module)
+    runs.fit(module)
+    assert runs.state.status == TrainerStatus.FINISHED
+    assert runs.current_epoch == 2
+    assert not runs.interrupted
+
+
+# --- data sets ----------------------------------------------------------------------------------
+
+
+class Breaks(Dataset):
+    def __init__(self, error):
+        self.error = error
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        if index == 5:
+            raise self.error("row 5")
+        return torch.ones(4)
+
+
+class BreaksMidway(IterableDataset):
+    def __init__(self, error):
+        self.error = error
+
+    def __iter__(self):
+        yield from torch.ones(5, 4)
+        raise self.error("row 5")
+
+
+ERRORS = [IndexError, StopIteration, KeyError, OSError]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("stage", ["fit", "validate", "predict"])
+def test_an_error_in_a_data_set_never_looks_like_the_end_of_the_epoch(stage, error, workers):
+    told = []
+    loader = DataLoader(Breaks(error), batch_size=2, num_workers=workers)
+    runs = trainer(callbacks=Tells(told, "callback"))
+    with pytest.raises((error, DataError)) as caught:
+        getattr(runs, stage)(Module(), loader)
+    assert "row 5" in str(caught.value)
+    assert "between hooks, epoch 0, batch 2" in caught.value.__notes__[0]
+    assert told == ["callback heard", "callback"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("error", [IndexError, ValueError])
+def test_an_error_in_a_stream_never_looks_like_its_end(error, workers):
+    loader = DataLoader(BreaksMidway(error), batch_size=2, num_workers=workers)
+    with pytest.raises((error, DataError), match="row 5"):
+        trainer().fit(Module(), loader)
+
+
+@pytest.mark.parametrize("error", [IndexError, ValueError])
+def test_an_error_in_an_iterable_of_ones_own_never_looks_like_its_end(error):
+    class Batches:
+        def __iter__(self):
+            yield torch.ones(2, 4)
+            raise error("batch 1")
+
+    with pytest.raises((error, DataError), match="batch 1"):
+        trainer().fit(Module(), Batches())
+
+
+# --- signals ------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_tears_down_and_ends_the_process_with_130():
+    told, logger = [], Finalized()
+
+    class Interrupted(Module):
+        def training_step(self, batch, batch_idx):
+            raise KeyboardInterrupt
+
+    runs = trainer(callbacks=Tells(told, "callback"), logger=logger)
+    with pytest.raises(SystemExit) as caught:
+        runs.fit(Interrupted())
+    assert caught.value.code == 130
+    assert runs.interrupted
+    assert runs.state.status == TrainerStatus.INTERRUPTED
+    assert told == ["callback heard", "callback"]
+    assert logger.status == ["failed"]
+
+
+def test_ctrl_c_in_an_interactive_session_returns(monkeypatch):
+    class Interrupted(Module):
+        def training_step(self, batch, batch_idx):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+    runs = trainer()
+    runs.fit(Interrupted())
+    assert runs.interrupted
+
+
+_TERMINATED = """
+import os, signal, sys
+from tests.mistakes.case import Module, trainer
+
+class Asked(Module):
+    def training_step(self, batch, batch_idx):
+        if batch_idx == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        print("step", batch_idx, flush=True)
+        return super().training_step(batch, batch_idx)
+
+    def teardown(self, stage):
+        print("teardown", flush=True)
+
+trainer().fit(Asked())
+print("not reached", flush=True)
+"""
+
+
+def test_sigterm_ends_the_process_after_its_batch_with_143():
+    root = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", _TERMINATED],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 143, done.stderr
+    assert done.stdout.split("\n")[:-1] == ["step 0", "step 1", "teardown"]

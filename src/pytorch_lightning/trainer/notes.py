@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from pytorch_lightning.loops.run import Run
+from pytorch_lightning.loops.state import Mark
 from pytorch_lightning.utilities.tree import leaves
 
 _MOST_SHAPES = 4
@@ -19,8 +20,8 @@ def add_note(run: Run, error: BaseException) -> None:
     if not hook and not _reads(run):
         return
     place = f"in `{hook}`" if hook else "between hooks"
-    where = [place, f"epoch {state.epoch}", f"batch {_batch(run)}"]
-    if shapes := _shapes(run.session.batch):
+    where = [place, f"epoch {state.epoch}", f"batch {_batch(run, hook)}"]
+    if hook and (shapes := _shapes(run.session.batch)):
         where.append(f"batch shapes {shapes}")
     note = ", ".join(where)
     if sys.version_info >= (3, 11):
@@ -37,9 +38,14 @@ def _reads(run: Run) -> bool:
     return any(data is not None for data in opened)
 
 
-def _batch(run: Run) -> int:
-    evaluating = run.session.results is not run.publish.train
-    return run.state.val_batch if evaluating else run.state.batch
+def _batch(run: Run, hook: str) -> int:
+    """The batch that runs, or that has just run; counters are ahead of what follows a step."""
+    state = run.state
+    if run.prediction is not None:
+        return run.prediction.batch
+    if state.at is Mark.IN_VALIDATION:
+        return state.val_batch - hook.endswith("_batch_end")
+    return state.batch - (state.at in (Mark.AFTER_STEP, Mark.AFTER_BATCH))
 
 
 def _shapes(batch: Any) -> str:
