@@ -34,6 +34,7 @@ from pytorch_lightning.strategies.strategy import Strategy
 from pytorch_lightning.trainer import construction, lifecycle
 from pytorch_lightning.trainer.defaults import CallbackList, distinct_keys
 from pytorch_lightning.trainer.length import estimated_steps
+from pytorch_lightning.trainer.gone import why_missing
 from pytorch_lightning.trainer.options import accept_all_spellings
 from pytorch_lightning.trainer.states import RunningStage, TrainerState, TrainerStatus
 from pytorch_lightning.trainer.views import EvaluationView, FitLoopView, PredictView
@@ -705,6 +706,9 @@ class Trainer(ArgparseBridge):
     def ckpt_path(self, ckpt_path: _Path) -> None:
         self._ckpt_path = ckpt_path
         self._ckpt_is_stateful = ckpt_path is not None
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(why_missing(name, dir(type(self))))
 
     def _is_current(self, run: Run | None) -> bool:
         return run is not None and run.module is self._module
