@@ -15,7 +15,7 @@ from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.trainer.states import RunningStage, TrainerFn, TrainerStatus
 
-NAMES = (
+_TEXT = (
     "accelerator strategy precision_plugin precision scaler global_rank local_rank node_rank "
     "world_size num_nodes num_devices device_ids is_global_zero distributed_sampler_kwargs "
     "lightning_module model optimizers lr_scheduler_configs datamodule train_dataloader "
@@ -31,7 +31,8 @@ NAMES = (
     "progress_bar_metrics callbacks checkpoint_callback checkpoint_callbacks "
     "early_stopping_callback early_stopping_callbacks progress_bar_callback ckpt_path profiler "
     "fit_loop validate_loop test_loop predict_loop"
-).split()
+)
+NAMES = _TEXT.split()
 
 
 def everything(trainer):
@@ -75,6 +76,7 @@ def read():
     return module.read
 
 
+FLAGS = ("sanity_checking", "training", "validating", "testing", "predicting", "evaluating")
 STAGES = ["sanity", "train", "fit validation", "validate", "test", "predict"]
 
 
@@ -135,9 +137,8 @@ class StateReader(WithLoaders):
 
     def keep(self, moment):
         trainer = self.trainer
-        names = "sanity_checking training validating testing predicting evaluating".split()
         self.states[moment] = {
-            **{name: getattr(trainer, name) for name in names},
+            **{name: getattr(trainer, name) for name in FLAGS},
             "fn": trainer.state.fn,
             "stage": trainer.state.stage,
             "status": trainer.state.status,
