@@ -708,6 +708,8 @@ class Trainer(ArgparseBridge):
         self._ckpt_is_stateful = ckpt_path is not None
 
     def __getattr__(self, name: str) -> Any:
+        if hasattr(type(self), name):  # a property failed: its own error is the one to show
+            return object.__getattribute__(self, name)
         raise AttributeError(why_missing(name, dir(type(self))))
 
     def _is_current(self, run: Run | None) -> bool:
