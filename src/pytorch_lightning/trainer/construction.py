@@ -133,7 +133,7 @@ def _share(name: str, value: int | float | None) -> int | float:
 
 def _configure_fast_dev_run(trainer: "pl.Trainer", fast_dev_run: int | bool) -> None:
     """A few batches of everything, and no traces."""
-    trainer.fast_dev_run = fast_dev_run
+    trainer.fast_dev_run = False if fast_dev_run is None else fast_dev_run
     count = int(fast_dev_run or 0)
     if not count:
         return
