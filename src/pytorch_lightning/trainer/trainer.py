@@ -33,8 +33,8 @@ from pytorch_lightning.profilers.profiler import Profiler
 from pytorch_lightning.strategies.strategy import Strategy
 from pytorch_lightning.trainer import construction, lifecycle
 from pytorch_lightning.trainer.defaults import CallbackList, distinct_keys
-from pytorch_lightning.trainer.length import estimated_steps
 from pytorch_lightning.trainer.gone import why_missing
+from pytorch_lightning.trainer.length import estimated_steps
 from pytorch_lightning.trainer.options import accept_all_spellings
 from pytorch_lightning.trainer.states import RunningStage, TrainerState, TrainerStatus
 from pytorch_lightning.trainer.views import EvaluationView, FitLoopView, PredictView
