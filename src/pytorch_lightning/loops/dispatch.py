@@ -81,7 +81,29 @@ class Hooks:
             if name in ("on_exception", "teardown"):
                 self.one_by_one[name] = [*listeners, *filter(None, [own]), *late]
             setattr(self, name, _caller(session, name, listeners, own, late))
+        self._join_hooks_around_batches()
         self.heard = frozenset(heard)
+
+    def _join_hooks_around_batches(self) -> None:
+        """`on_batch_start` and `on_batch_end` of 1.x cost nothing where nobody has them."""
+        begins: Listener = self.on_batch_start
+        starts: Listener = self.on_train_batch_start
+        if begins is not silent:
+
+            def start(batch: Any, batch_idx: int) -> Any:
+                begins()
+                return starts(batch, batch_idx)
+
+            setattr(self, "on_train_batch_start", start)  # noqa: B010 - a slot of the table
+        ends: Listener = self.on_batch_end
+        end: Listener = self.on_train_batch_end
+        if ends is not silent:
+
+            def end_both(outputs: Any, batch: Any, batch_idx: int) -> None:
+                end(outputs, batch, batch_idx)
+                ends()
+
+            setattr(self, "on_train_batch_end", end_both)  # noqa: B010 - likewise
 
     def _bind_saving(self, trainer: Any, module: Any, datamodule: Any, callbacks: Any) -> None:
         name = "on_save_checkpoint"

@@ -16,7 +16,7 @@ from typing import Any
 from pytorch_lightning.loops import limits
 from pytorch_lightning.loops.evaluate import evaluate, sanity_check
 from pytorch_lightning.loops.marks import serve_requests
-from pytorch_lightning.loops.pulling import NoMoreBatches, abandon_step
+from pytorch_lightning.loops.pulling import NoMoreBatches, end_of_data
 from pytorch_lightning.loops.rewind import batch_start
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.schedulers import step_schedulers
@@ -92,22 +92,20 @@ def train_batches(run: Run) -> None:
     """All batches of an epoch, or as many as the limits leave."""
     state, data = run.state, run.train
     assert data is not None
-    while data.has_more() and not (state.epoch_is_cut or limits.finished(run.limits, state)):
+    while not (data.is_last or limits.stops_here(run.limits, state)):
         if run.rewinds:
             run.before_batch = batch_start(run)
-        batch = data.next_batch()
-        if batch is data.END:
-            break
         try:
-            train_batch(run, batch)
-        except NoMoreBatches:
-            abandon_step(run)
+            train_batch(run, data.next_batch())
+        except NoMoreBatches:  # the data ended where nobody expected it
+            end_of_data(run)
             break
         if state.terminated:
             serve_requests(run)
             raise SIGTERMException
-        if not state.epoch_is_cut:
-            after_batch(run)
+        if state.epoch_is_cut:
+            break
+        after_batch(run)
     if any(state.held):  # a stop, a cut or a loader that was shorter than it said
         run.finish_window()
 
@@ -120,9 +118,8 @@ def train_batch(run: Run, batch: Any) -> None:
     if batch is None:
         skip_batch(run)
     else:
-        batch = run.transfer(batch, 0)
-        session.new_batch(batch)
-        hooks.on_batch_start(batch, state.batch)
+        session.batch = batch = run.transfer(batch, 0)
+        session.samples = None
         if hooks.on_train_batch_start(batch, state.batch) == -1:
             run.in_batch = False
             state.epoch_is_cut = True
@@ -130,14 +127,16 @@ def train_batch(run: Run, batch: Any) -> None:
             return
         output = run.optimize(batch, state.batch)
     run.in_batch = False
-    state.next_batch()
+    state.batch += 1
+    state.batches_seen += 1
     state.at = AFTER_STEP
-    step_schedulers(run, plateau=False)
+    if run.schedulers:
+        step_schedulers(run, plateau=False)
     state.at = AFTER_BATCH
     hooks.on_train_batch_end(output, session.batch, state.batch - 1)
-    hooks.on_batch_end()
-    run.publish.train_step()
-    session.no_batch()
+    if run.publish.train.slots:
+        run.publish.train_step()
+    session.batch = session.samples = None
 
 
 def skip_batch(run: Run) -> None:
@@ -157,13 +156,18 @@ def after_batch(run: Run) -> None:
     assert data is not None
     if state.at is IN_VALIDATION:
         evaluate(run, "validation")
-    elif state.at is AFTER_BATCH and limits.validation_due(run.limits, state, is_last=data.is_last):
+    elif (
+        state.at is AFTER_BATCH
+        and run.limits.validates
+        and limits.validation_due(run.limits, state, is_last=data.is_last)
+    ):
         if state.window_closed:
             run.hooks.on_validation_model_zero_grad()
         evaluate(run, "validation")
         state.validated_at = time.monotonic()
     state.at = AFTER_VALIDATION
-    step_schedulers(run, plateau=True)
+    if run.schedulers:
+        step_schedulers(run, plateau=True)
     if state.window_closed:
         state.stepped += 1
     state.at = BATCH

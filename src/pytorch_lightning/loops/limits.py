@@ -49,6 +49,13 @@ def finished(limits: Limits, state: State) -> bool:
     return state.stop and may_stop(limits, state)
 
 
+def stops_here(limits: Limits, state: State) -> bool:
+    """Whether a limit is reached inside an epoch."""
+    if state.step >= limits.max_steps != -1:
+        return True
+    return state.stop and may_stop(limits, state)
+
+
 def may_stop(limits: Limits, state: State) -> bool:
     """Whether the minimal epochs and steps are met."""
     epochs = state.epoch >= limits.min_epochs if limits.min_epochs else True

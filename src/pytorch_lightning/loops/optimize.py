@@ -54,10 +54,10 @@ class Step:
 
     def __init__(self, run: Run, index: int, optimizer: LightningOptimizer) -> None:
         assert run.train is not None
-        self.run = run
-        self.data = run.train
+        self.run, self.data = run, run.train
+        self.state, self.limits = run.state, run.limits
+        self.hooks, self.session = run.hooks, run.session
         self.index = index
-        self.optimizer = optimizer
         self.raw = optimizer.optimizer
         self.training_step = bind_training_step(run, index)
         # None: nobody overrides it, so it is done without another call
@@ -79,8 +79,7 @@ class Step:
 
     def __call__(self) -> Tensor | None:
         """Compute the gradients of one batch."""
-        run = self.run
-        hooks, session = run.hooks, run.session
+        hooks, session = self.hooks, self.session
         self.called = True
         before = session.hook
         session.hook = "training_step"
@@ -100,15 +99,15 @@ class Step:
             else:
                 self.backward(loss)
             hooks.on_after_backward()
-            run.state.held[self.index] = self.held_before + 1
+            self.state.held[self.index] = self.held_before + 1
         if self.closes:
             self.before_step()
         return loss
 
     def run_batch(self, batch: Any, batch_idx: int) -> Any:
         """Run the closure, inside an optimizer step if the accumulation window ends here."""
-        run, state = self.run, self.run.state
-        closes = window_closes(run.limits, state, is_last=self.data.is_last)
+        state = self.state
+        closes = window_closes(self.limits, state, is_last=self.data.is_last)
         state.window_closed = closes
         self.batch, self.batch_idx, self.closes = batch, batch_idx, closes
         self.held_before = state.held[self.index]
@@ -117,11 +116,11 @@ class Step:
         if closes:
             self.step(self)
         else:
-            with run.strategy.block_backward_sync():
+            with self.run.strategy.block_backward_sync():
                 self()
         if not self.called:
             raise MisconfigurationException(
-                f"`{type(run.module).__name__}.optimizer_step` did not call the closure; write "
+                f"`{type(self.run.module).__name__}.optimizer_step` did not call the closure; write "
                 "`optimizer.step(closure=optimizer_closure)`."
             )
         output, self.output, self.batch = self.output, None, None
@@ -129,7 +128,7 @@ class Step:
 
     def step(self, closure: Callable[[], Any]) -> None:
         """Step the optimizer, and say whether it really moved."""
-        state, index = self.run.state, self.index
+        state, index = self.state, self.index
         self.optimizer_step(closure)
         state.step += 1
         skipped = self.may_skip and self.precision.step_skipped
@@ -138,19 +137,18 @@ class Step:
 
     def finish(self) -> None:
         """Step with the batches that a window holds which nobody expected to end."""
-        if self.run.state.held[self.index]:
+        if self.state.held[self.index]:
             self.step(self.before_step)
 
     def before_step(self) -> None:
         """Bring the gradients to their true size, show them, clip them."""
-        run = self.run
         if self.unscale is not None:
             self.unscale(self.raw)
-        held, planned = run.state.held[self.index], run.limits.accumulate
+        held, planned = self.state.held[self.index], self.limits.accumulate
         if held != planned and held:
             self._scale_gradients(planned / held)
-        run.hooks.on_before_optimizer_step(self.raw, self.index)
-        if self.clip.own or run.limits.gradient_clip_val:
+        self.hooks.on_before_optimizer_step(self.raw, self.index)
+        if self.clip.own or self.limits.gradient_clip_val:
             self.clip()
 
     def _scale_gradients(self, factor: float) -> None:
@@ -182,7 +180,7 @@ class Step:
         if self.unchecked:
             _check_loss(loss, self.run.module)
             self.unchecked = False
-        divisor = self.run.limits.accumulate
+        divisor = self.limits.accumulate
         if divisor != 1:
             loss = loss / divisor
         self.output = {"loss": loss.detach()}

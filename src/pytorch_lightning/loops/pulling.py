@@ -4,15 +4,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from pytorch_lightning.loops.run import Run
+from pytorch_lightning.loops.sources import NoMoreBatches
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.signatures import parameters
 
 ARGUMENT = "dataloader_iter"
 More = Callable[[], tuple[Any, int]]
-
-
-class NoMoreBatches(StopIteration):
-    """A step asked for a batch behind the last one of its loader."""
 
 
 class BatchIterator:
@@ -98,17 +95,29 @@ def more_training(run: Run) -> tuple[Any, int]:
             f"`training_step({ARGUMENT})` took several: pass 1 and add them up in the step."
         )
     batch = data.next_batch()
-    if batch is data.END:
-        raise StopIteration
     state.next_batch()
     run.session.new_batch(batch)
     return batch, state.batch
 
 
-def abandon_step(run: Run) -> None:
-    """A training step ended in `NoMoreBatches`: its batches are used, and the epoch is over."""
+def end_of_data(run: Run) -> None:
+    """The data ended before the batch that was to be the last, perhaps inside a step.
+
+    The batches that such a step pulled are used.
+    """
     run.session.untoggle()
     run.session.hook = ""
     run.session.no_batch()
-    run.in_batch = False
-    run.state.next_batch()
+    if run.in_batch:
+        run.in_batch = False
+        run.state.next_batch()
+
+
+__all__ = [
+    "BatchIterator",
+    "NoMoreBatches",
+    "end_of_data",
+    "more_training",
+    "pulling_step",
+    "pulls",
+]

@@ -1,7 +1,7 @@
 """Which loader each stage reads: from an argument, the datamodule or the module."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from pytorch_lightning.data.combined import CombinedLoader, flatten, is_collection
 from pytorch_lightning.data.feed import Feed, open_source
@@ -13,6 +13,10 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
 
+class NoMoreBatches(StopIteration):
+    """A batch was asked for behind the last one of its loader."""
+
+
 class TrainData:
     """The training batches of a run: loaded, limited, reloaded, and where we are in them.
 
@@ -22,8 +26,6 @@ class TrainData:
         reload_every: `reload_dataloaders_every_n_epochs`.
         measured: Called when the number of batches is known.
     """
-
-    END: Final = object()  # no batch: the data ended where nobody expected it
 
     def __init__(
         self,
@@ -97,18 +99,18 @@ class TrainData:
         self.source.begin(state.epoch)
         self.is_last = False
 
-    def has_more(self) -> bool:
-        """Whether a batch may be left in this pass."""
-        return not self.is_last
-
     def next_batch(self) -> Any:
-        """The next batch, or `END`."""
+        """The next batch.
+
+        Raises:
+            NoMoreBatches: If the data ended before the batch that was announced as the last.
+        """
         source = self.source
         assert source is not None
         try:
             batch = source.__next__()
         except StopIteration:
-            return self.END
+            raise NoMoreBatches from None
         self.is_last = source.is_last
         return batch
 
