@@ -153,7 +153,7 @@ def test_a_default_run_says_little_and_advertises_nothing(default_run):
     table = [line for line in default_run.stderr.splitlines() if line]
     assert (table[0].split(), len(table)) == (
         ["|", "Name", "|", "Type", "|", "Params", "|", "Mode"],
-        11,
+        10,
     )
     progress = [line for line in default_run.stdout.splitlines() if line]
     assert len(progress) == 2 + 1 + 5  # an epoch each, the validation, and its results

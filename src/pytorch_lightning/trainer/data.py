@@ -19,7 +19,9 @@ from pytorch_lightning.trainer.loader_advice import advise, without_shuffle
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.data import extract_batch_size
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn, warnings_given
 from pytorch_lightning.utilities.tree import map_leaves
+from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -119,9 +121,6 @@ def _measured(trainer: "pl.Trainer", run: Run, data: TrainData) -> None:
 
 def advise_logging(trainer: "pl.Trainer", num_batches: float) -> None:
     """Say it when an epoch is too short for any step value to be logged."""
-    from pytorch_lightning.utilities.rank_zero import rank_zero_warn
-    from pytorch_lightning.utilities.warnings import PossibleUserWarning
-
     every = trainer.log_every_n_steps
     if trainer.loggers and 0 < num_batches < every and not trainer.fast_dev_run:
         rank_zero_warn(
@@ -139,7 +138,7 @@ def attach_evaluation(trainer: "pl.Trainer", run: Run, stage: str, loaders: Any)
     alone = run.train is None and trainer.inference_mode
 
     def open_data() -> EvalData:
-        return EvalData(_advised(run, load, hook), limit=limit, hook=hook)
+        return _open(_advised(run, load, hook), limit, hook)
 
     run.evaluation[stage] = Evaluation(
         stage,
@@ -147,6 +146,18 @@ def attach_evaluation(trainer: "pl.Trainer", run: Run, stage: str, loaders: Any)
         no_gradients=torch.inference_mode if alone else torch.no_grad,
         reload_every=trainer.reload_dataloaders_every_n_epochs,
     )
+
+
+def _open(loaders: Any, limit: int | float, hook: str) -> EvalData:
+    data = EvalData(loaders, limit=limit, hook=hook)
+    for length in data.lengths if limit != 0 else ():
+        if length == 0:
+            warnings_given.warn(
+                f"A loader of `{hook}` has no batch: check its data set, batch size and "
+                "`drop_last`.",
+                category=PossibleUserWarning,
+            )
+    return data
 
 
 def attach_prediction(trainer: "pl.Trainer", run: Run, loaders: Any, *, keep: bool) -> None:
@@ -165,7 +176,7 @@ def attach_prediction(trainer: "pl.Trainer", run: Run, loaders: Any, *, keep: bo
             if not isinstance(loader, list | tuple | dict)
             else map_leaves(loader, torch.utils.data.DataLoader, keep_last_batch)
         )
-        return EvalData(complete, limit=trainer.limit_predict_batches, hook="predict_dataloader")
+        return _open(complete, trainer.limit_predict_batches, "predict_dataloader")
 
     run.prediction = Prediction(
         load=open_data,
