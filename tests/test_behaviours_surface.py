@@ -380,3 +380,40 @@ def test_the_trainer_calls_no_public_method_beyond_the_documented_ones():
     of.test(module, verbose=False)
     public = {name for name in called if not name.startswith("_")}
     assert public <= documented | {"loss", "layer", "training"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "core.saving.load_hparams_from_yaml",
+        "core.saving.save_hparams_to_yaml",
+        "core.saving.load_hparams_from_tags_csv",
+        "core.saving.save_hparams_to_tags_csv",
+        "loggers.csv_logs.ExperimentWriter",
+        "callbacks.early_stopping.EarlyStoppingReason",
+        "utilities.model_summary.model_summary.UNKNOWN_SIZE",
+        "callbacks.progress.tqdm_progress.Tqdm",
+        "trainer.states.TrainerFn",
+    ],
+)
+def test_names_that_no_page_lists_are_there(path):
+    module, _, name = path.rpartition(".")
+    assert hasattr(importlib.import_module(f"pytorch_lightning.{module}"), name)
+
+
+def test_states_that_callbacks_return_when_saving_are_not_kept():
+    class Old(Callback):
+        def on_save_checkpoint(self, trainer, pl_module, checkpoint):
+            return {"count": 3}
+
+    of = trainer(callbacks=[Old()])
+    of.fit(Small())
+    of.save_checkpoint("x.ckpt")
+    states = torch.load("x.ckpt", weights_only=True)["callbacks"]
+    assert [key for key in states if "Old" in key] == []
+
+
+def test_rates_can_be_read_by_other_callbacks():
+    of = trainer(callbacks=[LearningRateMonitor("epoch")], logger=Memory())
+    of.fit(Small())
+    assert of.callback_metrics["lr-SGD"].item() == pytest.approx(0.1)

@@ -574,3 +574,65 @@ def test_a_file_of_one_callback_does_not_lose_the_turn_of_another(tmp_path, argu
     path = cut / "first" / f"{whole[0]}.ckpt"
     trainer_with(*callbacks(cut), max_epochs=2).fit(Scored(), ckpt_path=path)
     assert stems(cut / "second") == stems(cut / "first") == whole
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+class Slashed(Scored):
+    """Logs under a name with a slash, and under those that the default name takes."""
+
+    def on_validation_epoch_end(self):
+        self.log("val/score", 0.5)
+        self.log_dict({"step": 70.0, "epoch": 9.0})
+
+
+@pytest.mark.parametrize(
+    ("insert", "expected"), [(True, "a-val/score=0.50.ckpt"), (False, "a-0.50.ckpt")]
+)
+def test_a_slash_in_a_name_makes_a_folder_unless_names_are_left_out(tmp_path, insert, expected):
+    callback = run(
+        tmp_path / "files",
+        Slashed(),
+        {"max_epochs": 1},
+        filename="a-{val/score:.2f}",
+        auto_insert_metric_name=insert,
+    )
+    assert os.path.relpath(callback.best_model_path, tmp_path / "files") == expected
+
+
+def test_epoch_and_step_that_were_logged_replace_those_of_the_trainer(tmp_path):
+    callback = run(tmp_path / "files", Slashed(), {"max_epochs": 1})
+    assert stem(callback.best_model_path) == "epoch=9-step=70"
+
+
+def test_parts_of_names_are_constants_of_the_class():
+    assert ModelCheckpoint.CHECKPOINT_JOIN_CHAR == "-"
+    assert ModelCheckpoint.CHECKPOINT_EQUALS_CHAR == "="
+    assert ModelCheckpoint.CHECKPOINT_NAME_LAST == "last"
+    assert ModelCheckpoint.FILE_EXTENSION == ".ckpt"
+    assert ModelCheckpoint.STARTING_VERSION == 1
+
+
+def test_programs_may_ask_whether_a_score_ranks_and_whether_a_file_exists(tmp_path):
+    callback = ModelCheckpoint(tmp_path / "files", monitor="score", save_top_k=2)
+    trainer = trainer_with(callback)
+    trainer.fit(Scored())  # keeps 3.0 and 2.0
+    assert callback.check_monitor_top_k(trainer, torch.tensor(2.5))
+    assert not callback.check_monitor_top_k(trainer, torch.tensor(3.0))
+    assert not callback.check_monitor_top_k(trainer, None)
+    assert callback.file_exists(callback.best_model_path, trainer)
+    assert not callback.file_exists(str(tmp_path / "files" / "none.ckpt"), trainer)
+
+
+def test_settings_can_be_read(tmp_path):
+    callback = ModelCheckpoint(
+        tmp_path, "{epoch}", "score", True, save_last=True, save_top_k=3, mode="max"
+    )
+    assert (callback.dirpath, callback.filename, callback.monitor) == (
+        str(tmp_path),
+        "{epoch}",
+        "score",
+    )
+    assert (callback.mode, callback.save_top_k, callback.save_last) == ("max", 3, True)
+    assert (callback.verbose, callback.save_weights_only) == (True, False)
