@@ -151,6 +151,12 @@ def test_an_empty_training_loader_is_a_warning():
     assert runs.global_step == 0
 
 
+def test_a_share_of_an_empty_loader_is_the_same_warning():
+    runs = trainer(limit_train_batches=0.5)
+    with pytest.warns(PossibleUserWarning, match="no batch"):
+        runs.fit(Module(), DataLoader(Rows(0), batch_size=2), plain())
+
+
 @pytest.mark.parametrize("verb", ["validate", "test", "predict"])
 def test_an_empty_evaluation_loader_is_a_warning(verb):
     runs = trainer()

@@ -93,7 +93,7 @@ def count_limit(length: float, limit: int | float, name: str) -> float:
     """
     if isinstance(limit, int) or limit == 0.0:
         return min(length, limit)
-    if limit == 1.0:
+    if limit == 1.0 or length == 0:
         return length
     if math.isinf(length):
         raise MisconfigurationException(
