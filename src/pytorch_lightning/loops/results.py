@@ -104,7 +104,8 @@ class Slot:
             self.public = _public_type(value.dtype)
             wide = torch.float64 if value.device.type != "mps" else torch.float32
             with torch.inference_mode(False):
-                self.last = torch.zeros((), dtype=self.public, device=value.device)
+                kept = wide if self._adds_what_it_keeps else self.public
+                self.last = torch.zeros((), dtype=kept, device=value.device)
                 start = {"min": math.inf, "max": -math.inf}.get(self.reduce, 0.0)
                 self.total = torch.full((), start, dtype=wide, device=value.device)
             self.add = self._binding()
@@ -114,13 +115,21 @@ class Slot:
         self.weight = 0
         self.add(value, weight, weigh)
 
+    @property
+    def _adds_what_it_keeps(self) -> bool:
+        """Whether the value of a step is kept as wide as the sum: two cheap operations then."""
+        both = self.on_step and self.on_epoch and self.reduce == "mean"
+        return both and not self.flags[GRAPH]
+
     def _binding(self) -> Taker:
         self.keep = self._keep_graph if self.flags[GRAPH] else self._keep_value
         if not self.on_epoch:
             return self.keep
-        if self.reduce == "mean":
-            return self._add_both if self.on_step else self._add_mean
-        return self._add_reduced
+        if self.reduce != "mean":
+            return self._add_reduced
+        if self._adds_what_it_keeps:
+            return self._add_kept
+        return self._add_both if self.on_step else self._add_mean
 
     def _keep_value(self, value: Any, weight: float | None, weigh: Weigh) -> None:
         if isinstance(value, Tensor):
@@ -142,6 +151,18 @@ class Slot:
             self.total.add_(value, alpha=weight)
         else:
             self.total.add_(value * weight)
+        self.weight += weight
+
+    def _add_kept(self, value: Any, weight: float | None, weigh: Weigh) -> None:
+        if weight is None:
+            weight = weigh()
+        last = self.last
+        if isinstance(value, Tensor):
+            value = value.detach()
+            last.copy_(value.reshape(()) if value.ndim else value)
+        else:
+            last.fill_(value)
+        self.total.add_(last, alpha=weight)
         self.weight += weight
 
     def _add_both(self, value: Any, weight: float | None, weigh: Weigh) -> None:
@@ -208,7 +229,9 @@ class Slot:
     def step_value(self) -> Any:
         """The value of the last step: a tensor of its own."""
         if isinstance(self.last, Tensor):
-            return self.last if self.flags[GRAPH] else self.last.clone()
+            if self.flags[GRAPH] or self.metric is not None:
+                return self.last if self.flags[GRAPH] else self.last.clone()
+            return self.last.to(self.public, copy=True)
         return None if self.last is None else torch.tensor(self.last, dtype=self.public)
 
     def epoch_value(self) -> Any:
@@ -260,6 +283,7 @@ class Slot:
             "total": total,
             "last": last,
             "weight": self.weight,
+            "double": self.public == torch.float64,
             "dirty": self.dirty,
             "stepped": self.stepped,
             "metric": names.get(id(self.metric)),
@@ -277,7 +301,7 @@ class Slot:
             self.total = self.total.to(device)
             if isinstance(self.last, Tensor):
                 self.last = self.last.to(device)
-                self.public = self.last.dtype
+            self.public = torch.float64 if saved["double"] else torch.float32
             self.add = self._binding()
         self.dirty, self.stepped = saved.get("dirty", True), saved.get("stepped", False)
 
