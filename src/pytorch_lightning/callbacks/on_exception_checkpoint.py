@@ -26,6 +26,7 @@ class OnExceptionCheckpoint(Checkpoint):
     """
 
     FILE_EXTENSION = ".ckpt"
+    save_on_exception = True  # also in the middle of a batch, which has to run again
     saves_regularly = False
 
     def __init__(self, dirpath: str | os.PathLike[str], filename: str = "on_exception") -> None:

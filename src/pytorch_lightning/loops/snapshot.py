@@ -170,11 +170,16 @@ def _validation_positions(state: State, sources: Sequence[Any]) -> list[Any]:
 
 
 def saves_inside_batches(owners: Sequence[Any]) -> bool:
-    """Whether a class of the user mentions `save_checkpoint` outside of hooks that end a batch.
+    """Whether a file may be saved in the middle of a batch.
+
+    Callbacks that save on an exception do, and classes of the user that mention `save_checkpoint`
+    outside of hooks that end a batch.
 
     Only then what a batch changes is kept before each of them, which costs as much as a small
     step: a batch that a file was saved in the middle of runs again on resume.
     """
+    if any(getattr(owner, "save_on_exception", False) for owner in owners):
+        return True
     for owner in owners:
         for cls in type(owner).__mro__:
             if cls.__module__.startswith(("pytorch_lightning.", "torch.", "builtins")):
@@ -307,6 +312,13 @@ def restore_training(run: Run, checkpoint: dict[str, Any]) -> None:
     run.publish.board.load_state_dict(own.get("board", {}))
     run.advanced = list(own.get("advanced", []))
     _restore_modes(run, own)
+    in_epoch = run.state.at not in (Mark.EPOCH_START, Mark.EPOCH_END)
+    if in_epoch and "training_epoch_end" in run.hooks.heard:
+        rank_zero_warn(
+            "`training_epoch_end` will get the outputs of the batches after this resume alone; "
+            "a checkpoint does not hold those before it. Log values with `self.log` instead.",
+            category=PossibleUserWarning,
+        )
     assert run.train is not None
     run.train.position = own.get("train")
     run.train.is_last = own.get("train_is_last", False)
