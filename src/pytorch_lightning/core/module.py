@@ -691,4 +691,5 @@ def keep_logging_uncompiled(module: LightningModule) -> None:
         if isinstance(child, LightningModule):
             for name in _LOGGING:
                 if name not in child.__dict__:
-                    child.__dict__[name] = torch.compiler.disable(getattr(child, name))
+                    uncompiled = torch.compiler.disable(getattr(child, name))  # type: ignore[no-untyped-call]  # torch's
+                    child.__dict__[name] = uncompiled
