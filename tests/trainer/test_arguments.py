@@ -475,7 +475,7 @@ def test_track_grad_norm_logs_norms_by_parameter():
 @pytest.mark.parametrize(
     ("gone", "cure"),
     [
-        ({"auto_select_gpus": True}, "find_usable_cuda_devices"),
+        ({"auto_select_gpus": True}, "devices="),
         ({"ipus": 1}, "no longer supported"),
         ({"weights_save_path": "x"}, "ModelCheckpoint"),
         ({"auto_lr_find": True}, "lr_find"),
@@ -488,8 +488,8 @@ def test_track_grad_norm_logs_norms_by_parameter():
         ({"process_position": 1}, "process_position"),
         ({"prepare_data_per_node": True}, "prepare_data_per_node"),
         ({"weights_summary": "full"}, "max_depth"),
-        ({"log_gpu_memory": "all"}, "DeviceStatsMonitor"),
-        ({"stochastic_weight_avg": True}, "StochasticWeightAveraging"),
+        ({"log_gpu_memory": "all"}, "memory_allocated"),
+        ({"stochastic_weight_avg": True}, "swa_utils"),
         ({"terminate_on_nan": True}, "check_finite"),
         ({"flush_logs_every_n_steps": 5}, "CSVLogger"),
     ],

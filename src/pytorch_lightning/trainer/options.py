@@ -19,24 +19,35 @@ ENVIRONMENT_PREFIX = "PL_TRAINER_"
 GONE = {
     "amp_backend": "pass `precision='16-mixed'` alone; torch's own mixed precision is used",
     "amp_level": "pass `precision='16-mixed'` alone; torch's own mixed precision is used",
-    "auto_lr_find": "use `pytorch_lightning.tuner.Tuner(trainer).lr_find(module)`",
+    "auto_lr_find": "the learning rate finder is not part of this release; set the rate yourself",
     "auto_scale_batch_size": (
-        "use `pytorch_lightning.tuner.Tuner(trainer).scale_batch_size(module)`"
+        "the batch size finder is not part of this release; set the batch size yourself"
     ),
-    "auto_select_gpus": "pass `devices=find_usable_cuda_devices(n)`",
+    "auto_select_gpus": "pass the indices of the devices as `devices=[...]`",
     "checkpoint_callback": "pass `enable_checkpointing=True` or False",
     "flush_logs_every_n_steps": "pass it to `CSVLogger(flush_logs_every_n_steps=...)`",
     "ipus": "IPUs are no longer supported; pass `accelerator` and `devices`",
-    "log_gpu_memory": "add the callback `DeviceStatsMonitor()`",
+    "log_gpu_memory": "log `torch.cuda.memory_allocated()` in a hook",
     "move_metrics_to_cpu": "values stay on their device until they are read; leave it out",
     "prepare_data_per_node": "set `prepare_data_per_node` on the datamodule or module",
     "process_position": "add the callback `TQDMProgressBar(process_position=...)`",
     "progress_bar_refresh_rate": "add the callback `TQDMProgressBar(refresh_rate=...)`",
-    "stochastic_weight_avg": "add the callback `StochasticWeightAveraging(swa_lrs=...)`",
+    "stochastic_weight_avg": (
+        "weight averaging is not part of this release; use `torch.optim.swa_utils` in a callback"
+    ),
     "terminate_on_nan": "add the callback `EarlyStopping(monitor, check_finite=True)`",
     "weights_save_path": "add the callback `ModelCheckpoint(dirpath=...)`",
     "weights_summary": "pass `enable_model_summary`, or the callback `ModelSummary(max_depth=...)`",
 }
+# Of these, False was the default: it asks for nothing.
+_OFF_BY_DEFAULT = (
+    "auto_lr_find",
+    "auto_scale_batch_size",
+    "auto_select_gpus",
+    "move_metrics_to_cpu",
+    "stochastic_weight_avg",
+    "terminate_on_nan",
+)
 # Accepted and of no effect: there is nothing to advertise.
 IGNORED = ("suggest_integrations",)
 
@@ -54,7 +65,7 @@ def older_spellings(arguments: dict[str, Any], known: Iterable[str]) -> dict[str
         if name in known or name in IGNORED:
             continue
         if name in GONE:
-            if value in (None, False):
+            if value is None or (value is False and name in _OFF_BY_DEFAULT):
                 continue
             raise MisconfigurationException(
                 f"`Trainer({name}={value!r})` is an argument of 1.x: {GONE[name]}."
@@ -71,9 +82,8 @@ def older_spellings(arguments: dict[str, Any], known: Iterable[str]) -> dict[str
                         f"`Trainer({name}={value!r}, {new}={today[new]!r})`: give it once, as "
                         f"`{new}`."
                     )
-                rank_zero_deprecation(
-                    f"`Trainer({name}={value!r})` is of 1.x; write `{new}={translated!r}`."
-                )
+                advice = _INSTEAD.get(name, f"write `{new}={translated!r}`")
+                rank_zero_deprecation(f"`Trainer({name}={value!r})` is of 1.x; {advice}.")
                 today[new] = translated
     return today
 
@@ -90,6 +100,15 @@ _RENAMED: dict[str, Callable[[Any], dict[str, Any]]] = {
     "resume_from_checkpoint": lambda path: {"_resume_from": path},
     "multiple_trainloader_mode": lambda mode: {"_train_mode": mode},
     "track_grad_norm": lambda p: {} if p in (-1, "-1") else {"_track_grad_norm": p},
+}
+
+
+_INSTEAD = {
+    "resume_from_checkpoint": "pass the path as `trainer.fit(..., ckpt_path=...)`",
+    "multiple_trainloader_mode": "pass the loaders as `CombinedLoader(loaders, mode)`",
+    "track_grad_norm": (
+        "log `pytorch_lightning.utilities.grad_norm(self, norm_type)` in `on_before_optimizer_step`"
+    ),
 }
 
 
