@@ -105,7 +105,7 @@ def test_autoencoder(tmp_path):
     )
     trainer.fit(LitAutoEncoder(), datamodule=data)
     [results] = trainer.test(ckpt_path="best", datamodule=data, verbose=False)
-    assert {"test_loss_step", "test_loss_epoch"} <= set(trainer.callback_metrics)
+    assert {"test_loss", "test_loss_epoch"} <= set(trainer.callback_metrics)
     predictions = trainer.predict(ckpt_path="best", datamodule=data)
     assert sampler.seen == [(0, (2, 4)), (1, (2, 4))]
     assert set(results) == {"test_loss_epoch"}
