@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 import torch
@@ -356,3 +357,72 @@ def test_the_module_comes_home():
     assert module.trainer is of
     assert of.lightning_module is module
     assert isinstance(of, pl.Trainer)
+
+
+def test_sigterm_during_the_sanity_check_ends_before_training():
+    trained = []
+
+    class Early(Small):
+        def validation_step(self, batch, batch_idx):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        def training_step(self, batch, batch_idx):
+            trained.append(batch_idx)
+            return super().training_step(batch, batch_idx)
+
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    of = trainer(num_sanity_val_steps=2)
+    with pytest.raises(SIGTERMException):
+        of.fit(Early())
+    assert trained == []
+    assert of.received_sigterm
+    of.fit(Small())
+    assert not of.received_sigterm
+    assert of.global_step == 4
+
+
+def test_sigterm_reaches_a_run_inside_another_and_the_outer_one_too():
+    inner, outer = trainer(max_epochs=5), trainer(max_epochs=5)
+
+    class Outer(Small):
+        def training_step(self, batch, batch_idx):
+            with pytest.raises(SIGTERMException):
+                inner.fit(Terminated([]))
+            return super().training_step(batch, batch_idx)
+
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    with pytest.raises(SIGTERMException):
+        outer.fit(Outer())
+    assert (inner.global_step, outer.global_step) == (2, 1)
+
+
+def test_a_run_in_a_thread_leaves_signals_alone():
+    before, of = signal.getsignal(signal.SIGTERM), trainer()
+    thread = threading.Thread(target=of.fit, args=(Small(),))
+    thread.start()
+    thread.join()
+    assert of.global_step == 4
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_file_that_was_due_at_the_batch_of_sigterm_is_written():
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    of = trainer(callbacks=[ModelCheckpoint("files", every_n_train_steps=2)])
+    with pytest.raises(SIGTERMException):
+        of.fit(Terminated([]))
+    assert os.listdir("files") == ["epoch=0-step=2.ckpt"]
+    module, more = Stopping(at=0), trainer(callbacks=[ModelCheckpoint("files")])
+    more.fit(module, ckpt_path="files/epoch=0-step=2.ckpt")
+    assert (module.seen, more.global_step) == (2, 4)
+
+
+def test_a_logger_that_fails_at_the_end_does_not_hide_the_error():
+    class Broken(Memory):
+        def finalize(self, status):
+            raise RuntimeError("no disk")
+
+    with (
+        pytest.warns(UserWarning, match="no disk"),
+        pytest.raises(ValueError, match="first"),
+    ):
+        trainer(logger=Broken()).fit(Failing(ValueError("first")))

@@ -352,6 +352,15 @@ def test_evaluation_saves_nothing(tmp_path):
     assert not (tmp_path / "files").exists()
 
 
+def test_the_sanity_check_saves_nothing(tmp_path):
+    run(
+        tmp_path / "files",
+        trainer={"max_epochs": 0, "num_sanity_val_steps": 1},
+        save_on_train_epoch_end=False,
+    )
+    assert not (tmp_path / "files").exists()
+
+
 def test_default_folders(tmp_path):
     arguments = {"max_epochs": 1, "default_root_dir": tmp_path}
     plain = trainer_with(**arguments)
