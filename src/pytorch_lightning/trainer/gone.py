@@ -4,12 +4,13 @@ from pytorch_lightning.utilities.suggest import did_you_mean
 
 _RELOADED = "loaders are asked for in each run, and as `reload_dataloaders_every_n_epochs` says"
 _DEVICES = "read `trainer.num_devices`, `trainer.device_ids` or `trainer.strategy.root_device`"
+_TUNED = "the finders of rates and batch sizes are not part of this release; try a few values"
 _PATHS = "read `trainer.ckpt_path` in a hook of the run"
 
 GONE = {
-    "tune": "use `pytorch_lightning.tuner.Tuner(trainer)` and its `lr_find`, `scale_batch_size`",
-    "tuner": "use `pytorch_lightning.tuner.Tuner(trainer)`",
-    "tuning": "use `pytorch_lightning.tuner.Tuner(trainer)`",
+    "tune": _TUNED,
+    "tuner": _TUNED,
+    "tuning": _TUNED,
     "reset_train_dataloader": _RELOADED,
     "reset_val_dataloader": _RELOADED,
     "reset_test_dataloader": _RELOADED,
