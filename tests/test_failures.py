@@ -257,6 +257,20 @@ def test_the_note_of_a_batch_hook_names_its_batch(stage, moment):
     assert f"in `on_{stage}_batch_{moment}`, epoch 0, batch 2" in caught.value.__notes__[0]
 
 
+def test_an_error_of_torch_in_the_backward_pass_has_a_place():
+    def second_is_detached(self, batch, batch_idx):
+        loss = self.layer(batch).mean()
+        return loss if batch_idx == 0 else loss.detach()
+
+    module = Module()
+    module.training_step = second_is_detached.__get__(module)
+    with pytest.raises(RuntimeError, match="grad") as caught:
+        trainer().fit(module)
+    assert caught.value.__notes__ == [
+        "in the backward pass or the optimizer step, epoch 0, batch 1, batch shapes (2, 4) float32"
+    ]
+
+
 def test_a_trainer_is_of_use_after_an_error():
     class Once(Module):
         fails = True

@@ -77,6 +77,7 @@ WORDS = [
     _case(TypeError, "detect_anomaly", "'yes'", "True or False", detect_anomaly="yes"),
     _case(TypeError, "inference_mode", "'no'", "True or False", inference_mode="no"),
     _case(TypeError, "enable_progress_bar", "'off'", "True or False", enable_progress_bar="off"),
+    _case(TypeError, "default_root_dir", "5", "path", default_root_dir=5),
     _case(Bad, "profiler", "'simpel'", "did you mean 'simple'", profiler="simpel"),
     _case(ValueError, "accelerator", "'gppu'", "'cpu'", accelerator="gppu"),
     _case(Bad, "accelerator", "'tpu'", "cpu", accelerator="tpu"),

@@ -47,6 +47,19 @@ GIVEN = [
         *(Bad, ("dataloaders", "datamodule", "one of the two")),
     ),
     Mistake(
+        *("datamodule class, second place", lambda: trainer().fit(Module(), Data), TypeError),
+        ("train_dataloaders=Data", "pass an instance", "Data("),
+    ),
+    Mistake(
+        *("datamodule class", lambda: trainer().fit(Module(), datamodule=Data), TypeError),
+        ("datamodule=Data", "pass an instance"),
+    ),
+    Mistake(
+        "a loader as datamodule",
+        lambda: trainer().fit(Module(), datamodule=rows()),
+        *(TypeError, ("datamodule", "DataLoader", "train_dataloaders=")),
+    ),
+    Mistake(
         *("test of nothing", lambda: trainer().test(dataloaders=plain()), TypeError),
         ("Trainer.test", "without a model", "model=..."),
     ),
@@ -92,7 +105,7 @@ LOADERS = [
     Mistake(
         "loader is a data set class",
         lambda: trainer().validate(Module(), torch.utils.data.Dataset),
-        *(TypeError, ("val_dataloader", "DataLoader")),
+        *(TypeError, ("dataloaders=Dataset", "pass an instance")),
     ),
     Mistake(
         *("share of a stream", lambda: _fit_on(stream(), limit_train_batches=0.5), Bad),

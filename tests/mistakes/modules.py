@@ -188,6 +188,11 @@ LOSSES = [
         *("loss is a tuple", lambda s, b: (s.layer(b).mean(), 1), Bad),
         *("training_step", "tuple", "dictionary"),
     ),
+    _steps(
+        *("an unknown argument", lambda self, batch, batch_idx, epoch: None, TypeError),
+        *("training_step", "'epoch'", "(self, batch, batch_idx)"),
+        early=True,
+    ),
     _steps("no batch taken", lambda self: None, Bad, "training_step", "batch", early=True),
     _steps(
         *("hiddens", lambda self, batch, batch_idx, hiddens: None, Bad),
@@ -223,6 +228,31 @@ STEPS = [
         "no validation_step",
         lambda: trainer().validate(spoiled(validation_step=None), plain()),
         *(Bad, ("Trainer.validate", "Model.validation_step")),
+    ),
+    Mistake(
+        "a misspelled training_step",
+        lambda: fit(spoiled(training_step=None, traning_step=_needs_loader)),
+        *(Bad, ("training_step", "`traning_step` misspelled")),
+    ),
+    Mistake(
+        "a misspelled configure_optimizers",
+        lambda: fit(spoiled(configure_optimizers=None, configure_optimizer=_sgd)),
+        *(Bad, ("configure_optimizers", "`configure_optimizer` misspelled")),
+    ),
+    Mistake(
+        "validation_step without a batch",
+        lambda: _validate(spoiled(validation_step=lambda self: None), plain()),
+        *(Bad, ("validation_step", "must take the batch")),
+    ),
+    Mistake(
+        "validation_step of an unknown argument",
+        lambda: _validate(spoiled(validation_step=lambda self, a, b, c, epoch: None), plain()),
+        *(TypeError, ("validation_step", "'epoch'", "dataloader_idx=0")),
+    ),
+    Mistake(
+        "callbacks that are none",
+        lambda: fit(spoiled(configure_callbacks=lambda self: ["bar"])),
+        *(TypeError, ("Model.configure_callbacks", "'bar'", "Callback")),
     ),
     Mistake(
         "nothing to predict with",

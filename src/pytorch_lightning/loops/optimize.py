@@ -120,8 +120,8 @@ class Step:
                 self()
         if not self.called:
             raise MisconfigurationException(
-                f"`{type(self.run.module).__name__}.optimizer_step` did not call the closure; write "
-                "`optimizer.step(closure=optimizer_closure)`."
+                f"`{type(self.run.module).__name__}.optimizer_step` did not call the closure; "
+                "write `optimizer.step(closure=optimizer_closure)`."
             )
         output, self.output, self.batch = self.output, None, None
         return output

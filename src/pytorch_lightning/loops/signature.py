@@ -15,6 +15,7 @@ from pytorch_lightning.loops.run import Run
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.plain_mark import is_plain
 from pytorch_lightning.utilities.signatures import (
+    Capacity,
     accepts_parameter,
     parameters,
     positional_capacity,
@@ -80,8 +81,7 @@ def bind_training_step(run: Run, index: int | None) -> Callable[[Any, int], Any]
         if capacity.maximum == 2:
             return lambda batch, batch_idx: call(batch, index)
         return lambda batch, batch_idx: call(batch, batch_idx, index)
-    if capacity.maximum == 0:
-        raise MisconfigurationException("`training_step` must take the batch as an argument.")
+    _check_room("training_step", capacity, "batch, batch_idx", most=2)
     if capacity.maximum == 1:
         return lambda batch, batch_idx: call(batch)
     return call
@@ -191,6 +191,24 @@ def bind_optimizer_step(
     return step
 
 
+def _check_room(name: str, capacity: Capacity, arguments: str, *, most: int) -> None:
+    """Refuse a step that takes no batch, or that asks for more than there is.
+
+    Raises:
+        MisconfigurationException: If it takes nothing.
+        TypeError: If it asks for more, as its call would.
+    """
+    if capacity.maximum == 0:
+        raise MisconfigurationException(
+            f"`{name}` must take the batch as an argument; write `def {name}(self, {arguments})`."
+        )
+    if capacity.required > most:
+        raise TypeError(
+            f"`{name}` asks for {capacity.names[most]!r}, which nobody gives; write "
+            f"`def {name}(self, {arguments})`, or give it a default."
+        )
+
+
 def bind_evaluation_step(
     run: Run, name: str, num_loaders: int, more: More
 ) -> Callable[[Any, int, int], Any]:
@@ -209,6 +227,7 @@ def bind_evaluation_step(
     if pulls(run.module, name):
         return pulling_step(name, call, more)
     capacity = positional_capacity(getattr(run.module, name))
+    _check_room(name, capacity, "batch, batch_idx, dataloader_idx=0", most=3)
     if num_loaders > 1 and capacity.maximum < 3:
         raise RuntimeError(
             f"`{name}` is given batches of {num_loaders} loaders but does not take "

@@ -67,6 +67,7 @@ def check_arguments(given: dict[str, Any]) -> None:
     options.check_order("min_steps", "max_steps", given["min_steps"], given["max_steps"])
     options.check_clipping(given["gradient_clip_val"], given["gradient_clip_algorithm"])
     options.check_accumulation(given["accumulate_grad_batches"])
+    options.check_path("default_root_dir", given["default_root_dir"])
     fast = given["fast_dev_run"]
     if not isinstance(fast, bool):
         options.check_count("fast_dev_run", fast, least=0)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from pytorch_lightning.core.datamodule import LightningDataModule
 from pytorch_lightning.core.hooks import is_overridden_hook
 from pytorch_lightning.core.module import LightningModule
 from pytorch_lightning.loops.evaluate import Evaluation, counter
@@ -34,8 +35,23 @@ _HOOK_OF = {
 }
 
 
-def refuse_both(datamodule: Any, **loaders: Any) -> None:
-    """Loaders and a datamodule together leave open which is meant."""
+def check_sources(datamodule: Any, **loaders: Any) -> None:
+    """Refuse what is no datamodule, and loaders beside one: which would be meant?
+
+    Raises:
+        TypeError: For a class in the place of an object, or another object than a datamodule.
+        MisconfigurationException: For both.
+    """
+    for name, value in (*loaders.items(), ("datamodule", datamodule)):
+        if isinstance(value, type):
+            raise TypeError(
+                f"`{name}={value.__name__}` is a class; pass an instance: `{value.__name__}(...)`."
+            )
+    if datamodule is not None and not isinstance(datamodule, LightningDataModule):
+        raise TypeError(
+            f"`datamodule` must be a `LightningDataModule`, got {type(datamodule).__qualname__}; "
+            f"pass loaders as `{next(iter(loaders))}=...`."
+        )
     given = [name for name, value in loaders.items() if value is not None]
     if datamodule is not None and given:
         raise MisconfigurationException(

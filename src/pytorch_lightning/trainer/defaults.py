@@ -113,13 +113,23 @@ def in_order(callbacks: Iterable[Callback]) -> list[Callback]:
 
 def _as_list(given: Any) -> list[Callback]:
     callbacks = [] if given is None else list(given) if isinstance(given, list | tuple) else [given]
+    check_callbacks(callbacks, "`Trainer(callbacks=...)`")
+    return callbacks
+
+
+def check_callbacks(callbacks: Iterable[Any], where: str) -> None:
+    """Refuse what is no callback.
+
+    Args:
+        where: Who gave them.
+
+    Raises:
+        TypeError: For the first that is none.
+    """
     for callback in callbacks:
         if not isinstance(callback, Callback):
             hint = "; make an instance: add ()" if isinstance(callback, type) else ""
-            raise TypeError(
-                f"`Trainer(callbacks=...)` got {callback!r}, which is no `Callback`{hint}."
-            )
-    return callbacks
+            raise TypeError(f"{where} got {callback!r}, which is no `Callback`{hint}.")
 
 
 def _from_entry_points() -> list[Callback]:

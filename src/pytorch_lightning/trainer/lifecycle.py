@@ -28,7 +28,12 @@ from pytorch_lightning.loops.state import State
 from pytorch_lightning.loops.transfer import bind_transfer
 from pytorch_lightning.trainer import data, verify
 from pytorch_lightning.trainer.ckpt_path import resolve_checkpoint
-from pytorch_lightning.trainer.defaults import CallbackList, distinct_keys, in_order
+from pytorch_lightning.trainer.defaults import (
+    CallbackList,
+    check_callbacks,
+    distinct_keys,
+    in_order,
+)
 from pytorch_lightning.trainer.length import resolve_epochs
 from pytorch_lightning.trainer.misspelled import check_hook_names
 from pytorch_lightning.trainer.notes import add_note
@@ -66,7 +71,7 @@ def fit(
     trainer._progress.stop = False
     if isinstance(train_dataloaders, LightningDataModule):
         train_dataloaders, datamodule = None, train_dataloaders
-    data.refuse_both(
+    data.check_sources(
         datamodule, train_dataloaders=train_dataloaders, val_dataloaders=val_dataloaders
     )
     with _running(trainer, TrainerFn.FITTING, module, datamodule) as run:
@@ -110,7 +115,7 @@ def evaluate(
     module, given = _module_or_last(trainer, model, stage)
     if isinstance(dataloaders, LightningDataModule):
         dataloaders, datamodule = None, dataloaders
-    data.refuse_both(datamodule, dataloaders=dataloaders)
+    data.check_sources(datamodule, dataloaders=dataloaders)
     fn = TrainerFn.VALIDATING if stage == "validation" else TrainerFn.TESTING
     results: list[dict[str, float]] = []
     with _running(trainer, fn, module, datamodule) as run:
@@ -146,7 +151,7 @@ def predict(
     module, given = _module_or_last(trainer, model, "predict")
     if isinstance(dataloaders, LightningDataModule):
         dataloaders, datamodule = None, dataloaders
-    data.refuse_both(datamodule, dataloaders=dataloaders)
+    data.check_sources(datamodule, dataloaders=dataloaders)
     found = None
     with _running(trainer, TrainerFn.PREDICTING, module, datamodule) as run:
         keep = True if return_predictions is None else return_predictions
@@ -344,6 +349,7 @@ def _merge_callbacks(trainer: "pl.Trainer", run: Run) -> None:
     brought = list(brought) if isinstance(brought, list | tuple) else [brought] if brought else []
     if not brought:
         return
+    check_callbacks(brought, f"`{type(run.module).__name__}.configure_callbacks`")
     for callback in brought:
         check_hook_names(callback)
     replaced = [c for c in trainer.callbacks if any(isinstance(b, type(c)) for b in brought)]

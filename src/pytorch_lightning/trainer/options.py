@@ -244,6 +244,12 @@ def check_flag(name: str, value: Any, *, also: tuple[Any, ...] = ()) -> None:
     raise TypeError(f"`{name}={value!r}`: pass True or False{' or ' + words if words else ''}.")
 
 
+def check_path(name: str, value: Any) -> None:
+    """A path or a URL, or None."""
+    if value is not None and not isinstance(value, str | os.PathLike):
+        raise TypeError(f"`{name}={value!r}`: pass a path or a URL.")
+
+
 def check_barebones(given: dict[str, Any]) -> None:
     """`barebones=True` refuses what it would silently switch off.
 

@@ -9,6 +9,7 @@ from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.signature import asks_for_optimizer
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
+from pytorch_lightning.utilities.suggest import nearest
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
 if TYPE_CHECKING:
@@ -21,10 +22,12 @@ def fit(trainer: "pl.Trainer", run: Run, train: Any, val: Any) -> None:
     if not is_overridden_hook(module, "training_step"):
         raise MisconfigurationException(
             f"`{name}` has no `training_step`; define `training_step(self, batch, batch_idx)`."
+            + _nearly(module, "training_step")
         )
     if not is_overridden_hook(module, "configure_optimizers"):
         raise MisconfigurationException(
             f"`{name}` has no `configure_optimizers`; define it (it may return None)."
+            + _nearly(module, "configure_optimizers")
         )
     _require_loader(run, train, "train_dataloader", "fit", "train_dataloaders")
     _check_halves(run, val)
@@ -38,6 +41,13 @@ def fit(trainer: "pl.Trainer", run: Run, train: Any, val: Any) -> None:
             "the first."
         )
     _check_transfer(run)
+
+
+def _nearly(module: LightningModule, name: str) -> str:
+    """Name a method of the user's that was probably meant to be this one."""
+    own = [n for n in dir(type(module)) if not hasattr(LightningModule, n)]
+    found = nearest(name, own, cutoff=0.85)
+    return f" Is `{found}` misspelled?" if found else ""
 
 
 def _require_loader(run: Run, given: Any, hook: str, verb: str, argument: str) -> None:
@@ -56,7 +66,7 @@ def _check_halves(run: Run, val: Any) -> None:
     if has_loader and not has_step:
         rank_zero_warn(
             f"There is a validation loader but `{type(run.module).__name__}` has no "
-            "`validation_step`: validation is skipped.",
+            "`validation_step`: validation is skipped." + _nearly(run.module, "validation_step"),
             category=PossibleUserWarning,
         )
     if has_step and not has_loader:
@@ -98,6 +108,7 @@ def evaluation(trainer: "pl.Trainer", run: Run, stage: str, loaders: Any) -> Non
     if not is_overridden_hook(run.module, step):
         raise MisconfigurationException(
             f"`Trainer.{verb}` needs `{type(run.module).__name__}.{step}(self, batch, batch_idx)`."
+            + _nearly(run.module, step)
         )
     _require_loader(run, loaders, hook, verb, "dataloaders")
     _check_transfer(run)
