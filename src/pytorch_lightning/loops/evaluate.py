@@ -52,7 +52,8 @@ class Evaluation:
         self.loaded_in = 0  # epoch
         self.results = Results(training=False)
         self.data: EvalData | None = None
-        self.modes: dict[nn.Module, bool] | None = None  # train flags to restore, while it runs
+        # Train flags to restore, while it runs; no dictionary, as hashes of metric objects change.
+        self.modes: list[tuple[nn.Module, bool]] | None = None
         self.positions: list[Any] | None = None  # of the loaders, to seek after a resume
         self.reading = False  # has a pass over a loader begun?
         self.before_batch: tuple[dict[str, Any], list[Any]] | None = None  # where one may run again
@@ -243,13 +244,13 @@ def _entered(run: Run, this: Evaluation) -> Iterator[None]:
 def _modes(run: Run, this: Evaluation) -> Iterator[None]:
     """Eval mode for the while, then each module as it was; or what the module's hooks say."""
     hooks, module = run.hooks, run.module
-    this.modes = {child: child.training for child in module.modules()}
+    this.modes = [(child, child.training) for child in module.modules()]
     if f"on_{this.stage}_model_eval" in hooks.heard:
         getattr(hooks, f"on_{this.stage}_model_eval")()
     else:
         module.eval()
     yield
-    for child, training in this.modes.items():
+    for child, training in this.modes:
         child.training = training
     this.modes = None
     if f"on_{this.stage}_model_train" in hooks.heard:

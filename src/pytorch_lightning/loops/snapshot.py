@@ -208,9 +208,9 @@ _AFTER_THE_STEP = {
 def _modes(run: Run) -> list[str]:
     """Names of modules in eval mode; during validation, of those that were before it."""
     validation = run.evaluation.get("validation")
-    before = validation.modes if validation is not None else None
-    if before is not None:
-        return [n for n, m in run.module.named_modules() if not before.get(m, m.training)]
+    if validation is not None and validation.modes is not None:
+        before = {id(child): training for child, training in validation.modes}
+        return [n for n, m in run.module.named_modules() if not before.get(id(m), m.training)]
     return [n for n, m in run.module.named_modules() if not m.training]
 
 
