@@ -16,7 +16,6 @@ from pytorch_lightning.core.hparams import HyperparametersMixin
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.core.saving import ClassmethodOnly, load_module
 from pytorch_lightning.core.session import Session
-from pytorch_lightning.utilities.compile import has_compiled_parts
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.plain_mark import plain
 from pytorch_lightning.utilities.rank_zero import WarningCache, rank_zero_warn
@@ -31,8 +30,8 @@ if TYPE_CHECKING:
 
 _said = WarningCache()
 _Number = int | float  # `float` is a method inside the class
-_LOGGING = ("log", "log_dict")
-_NOT_PLAIN = ("_trainer", "_session", "_fabric", *_LOGGING)  # what a copy leaves behind
+# What a copy or a pickle leaves behind; the last two are hidden from compilers in a run.
+_NOT_PLAIN = ("_trainer", "_session", "_fabric", "log", "log_dict")
 
 
 class LightningModule(HyperparametersMixin, ModelHooks, DataHooks, CheckpointHooks, nn.Module):
@@ -670,26 +669,3 @@ class LightningModule(HyperparametersMixin, ModelHooks, DataHooks, CheckpointHoo
         for name in _NOT_PLAIN:
             state.pop(name, None)
         return state
-
-
-def attach(module: LightningModule, trainer: Any, session: Session | None) -> None:
-    """Let a run be asked by a module and the modules of its kind inside it."""
-    for child in module.modules():
-        if isinstance(child, LightningModule):
-            child.__dict__["_trainer"] = trainer
-            child.__dict__["_session"] = session
-            if session is None:
-                for name in _LOGGING:
-                    child.__dict__.pop(name, None)
-
-
-def keep_logging_uncompiled(module: LightningModule) -> None:
-    """Let compilers step over `self.log`: traced, every new value would be compiled anew."""
-    if not has_compiled_parts(module):
-        return
-    for child in module.modules():
-        if isinstance(child, LightningModule):
-            for name in _LOGGING:
-                if name not in child.__dict__:
-                    uncompiled = torch.compiler.disable(getattr(child, name))  # type: ignore[no-untyped-call]  # torch's
-                    child.__dict__[name] = uncompiled

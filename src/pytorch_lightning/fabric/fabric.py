@@ -14,7 +14,8 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from pytorch_lightning.accelerators import Accelerator
-from pytorch_lightning.core.module import LightningModule, attach
+from pytorch_lightning.core.attachment import attach
+from pytorch_lightning.core.module import LightningModule
 from pytorch_lightning.fabric.resolve import Plugin, resolve
 from pytorch_lightning.fabric.session import FabricSession
 from pytorch_lightning.fabric.state import Filter, apply_filter, check_filter, fill, pack, unpack

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pytorch_lightning.checkpoint.migrate import migrate_checkpoint
+from pytorch_lightning.core.attachment import attach, keep_logging_uncompiled
 from pytorch_lightning.core.datamodule import LightningDataModule
 from pytorch_lightning.core.hooks import is_overridden_hook
-from pytorch_lightning.core.module import LightningModule, attach, keep_logging_uncompiled
+from pytorch_lightning.core.module import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer, parse_optimizers
 from pytorch_lightning.loops import snapshot
 from pytorch_lightning.loops.dispatch import Hooks
