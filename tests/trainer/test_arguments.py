@@ -1,4 +1,4 @@
-"""The arguments of the constructor: forms, defaults, environment, and other releases."""
+"""The arguments of the constructor: forms, defaults, the environment, and what is gone."""
 
 import inspect
 from argparse import ArgumentParser
@@ -397,115 +397,7 @@ def test_a_variable_that_names_no_argument_is_an_error(monkeypatch):
         pl.Trainer()
 
 
-# --- other releases -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("old", "expected"),
-    [
-        ({"num_processes": 1}, {"num_devices": 1}),
-        ({"gpus": 0}, {"num_devices": 1}),
-        ({"gpus": None}, {"num_devices": 1}),
-        ({"replace_sampler_ddp": False}, {"use_distributed_sampler": False}),
-    ],
-)
-@pytest.mark.filterwarnings("ignore:.*is of 1.x")
-def test_renamed_arguments_work(old, expected):
-    trainer = quiet(**old)
-    assert {name: getattr(trainer, name) for name in expected} == expected
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ({"gpus": 2}, "gpu"),
-        ({"gpus": "0,1"}, "gpu"),
-        ({"tpu_cores": 8}, "tpu"),
-        ({"num_processes": 2}, "2 processes"),
-    ],
-)
-@pytest.mark.filterwarnings("ignore:.*is of 1.x")
-def test_renamed_arguments_ask_for_the_same_devices(old, new):
-    with pytest.raises(MisconfigurationException, match=new):
-        quiet(**old)
-
-
-def test_renamed_arguments_say_what_to_write():
-    with pytest.warns(DeprecationWarning, match="use_distributed_sampler=False"):
-        quiet(replace_sampler_ddp=False)
-    with pytest.raises(MisconfigurationException, match="give it once"):
-        quiet(gpus=1, accelerator="cpu")
-
-
-@pytest.mark.filterwarnings("ignore:.*is of 1.x")
-def test_resume_from_checkpoint_is_ckpt_path_of_fit(tmp_path):
-    trainer = quiet()
-    trainer.fit(WithLoaders())
-    trainer.save_checkpoint(tmp_path / "a.ckpt")
-    again = quiet(max_epochs=2, resume_from_checkpoint=tmp_path / "a.ckpt")
-    again.fit(WithLoaders())
-    assert again.global_step == 8
-
-
-@pytest.mark.parametrize(("mode", "batches"), [("max_size_cycle", 4), ("min_size", 2), (None, 4)])
-@pytest.mark.filterwarnings("ignore:.*is of 1.x")
-def test_multiple_trainloader_mode(mode, batches):
-    class Both(Watched):
-        def training_step(self, batch, batch_idx):
-            return super().training_step(batch["a"] + batch["b"], batch_idx)
-
-    module = Both()
-    arguments = {} if mode is None else {"multiple_trainloader_mode": mode}
-    quiet(**arguments).fit(module, {"a": numbers(8), "b": numbers(4)})
-    assert module.count("train") == batches
-
-
-@pytest.mark.filterwarnings("ignore:.*is of 1.x")
-def test_track_grad_norm_logs_norms_by_parameter():
-    trainer = quiet(track_grad_norm=2, log_every_n_steps=1)
-    trainer.fit(WithLoaders())
-    names = set(trainer.callback_metrics)
-    assert {"grad_2.0_norm_total", "grad_2.0_norm_total_epoch"} <= names
-    assert {"grad_2.0_norm/layer.weight", "grad_2.0_norm/layer.bias_step"} <= names
-    total = trainer.callback_metrics["grad_2.0_norm_total_epoch"]
-    assert total > 0
-    assert quiet(track_grad_norm=-1).callbacks == []
-
-
-@pytest.mark.parametrize(
-    ("gone", "cure"),
-    [
-        ({"auto_select_gpus": True}, "devices="),
-        ({"ipus": 1}, "no longer supported"),
-        ({"weights_save_path": "x"}, "ModelCheckpoint"),
-        ({"auto_lr_find": True}, "lr_find"),
-        ({"auto_scale_batch_size": "power"}, "scale_batch_size"),
-        ({"amp_backend": "apex"}, "16-mixed"),
-        ({"amp_level": "O2"}, "16-mixed"),
-        ({"move_metrics_to_cpu": True}, "leave it out"),
-        ({"checkpoint_callback": True}, "enable_checkpointing"),
-        ({"progress_bar_refresh_rate": 5}, "refresh_rate"),
-        ({"process_position": 1}, "process_position"),
-        ({"prepare_data_per_node": True}, "prepare_data_per_node"),
-        ({"weights_summary": "full"}, "max_depth"),
-        ({"log_gpu_memory": "all"}, "memory_allocated"),
-        ({"stochastic_weight_avg": True}, "swa_utils"),
-        ({"terminate_on_nan": True}, "check_finite"),
-        ({"flush_logs_every_n_steps": 5}, "CSVLogger"),
-    ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
-)
-def test_arguments_that_are_gone_say_what_to_write(gone, cure):
-    with pytest.raises(MisconfigurationException, match=cure):
-        quiet(**gone)
-
-
-def test_an_unknown_argument_is_named_with_what_is_like_it():
-    with pytest.raises(TypeError, match="max_epoch.*max_epochs"):
-        pl.Trainer(max_epoch=3)
-
-
-# --- argparse -----------------------------------------------------------------------------------
+# --- command line, and members of 1.x ------------------------------------------------------------
 
 
 def test_options_of_a_program_make_a_trainer():
