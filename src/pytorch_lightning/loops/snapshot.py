@@ -5,6 +5,7 @@ from typing import Any
 
 from pytorch_lightning.checkpoint import schema
 from pytorch_lightning.checkpoint.plain import drop_unplain
+from pytorch_lightning.core.callback import Callback
 from pytorch_lightning.core.hooks import is_overridden_hook
 from pytorch_lightning.loops.metric_objects import (
     capture_metrics,
@@ -178,7 +179,8 @@ def saves_inside_batches(owners: Sequence[Any]) -> bool:
     Only then what a batch changes is kept before each of them, which costs as much as a small
     step: a batch that a file was saved in the middle of runs again on resume.
     """
-    if any(getattr(owner, "save_on_exception", False) for owner in owners):
+    callbacks = [owner for owner in owners if isinstance(owner, Callback)]
+    if any(getattr(callback, "save_on_exception", False) for callback in callbacks):
         return True
     for owner in owners:
         for cls in type(owner).__mro__:
