@@ -267,7 +267,7 @@ def test_an_error_of_torch_in_the_backward_pass_has_a_place():
     with pytest.raises(RuntimeError, match="grad") as caught:
         trainer().fit(module)
     assert caught.value.__notes__ == [
-        "in the backward pass or the optimizer step, epoch 0, batch 1, batch shapes (2, 4) float32"
+        "in the optimization, epoch 0, batch 1, batch shapes (2, 4) float32"
     ]
 
 

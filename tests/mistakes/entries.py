@@ -161,6 +161,28 @@ class Wider(Module):
         self.head = torch.nn.Linear(3, 1)
 
 
+class Adam(Module):
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=0.1)
+
+
+class Grouped(Module):
+    def configure_optimizers(self):
+        groups = [{"params": [p]} for p in self.parameters()]
+        return torch.optim.SGD(groups, lr=0.1)
+
+
+class Scheduled(Module):
+    def configure_optimizers(self):
+        optimizer = super().configure_optimizers()
+        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1)]
+
+
+class Untrained(Module):
+    def configure_optimizers(self):
+        return None
+
+
 def _saved(path="kept/model.ckpt", *, weights_only=False, epochs=1):
     made = trainer(max_epochs=epochs)
     made.fit(Module(), val_dataloaders=plain())
@@ -217,6 +239,30 @@ CHECKPOINTS = [
         "of another model, loaded",
         lambda: Wider.load_from_checkpoint(_saved()),
         *(CheckpointError, ("Wider", "head.weight", "layer.weight")),
+    ),
+    Mistake(
+        *("of another optimizer", lambda: _resume(_saved(), Adam), CheckpointError),
+        ("another optimizer than Adam", "'betas'", "configure_optimizers"),
+    ),
+    Mistake(
+        *("of other groups", lambda: _resume(_saved(), Grouped), CheckpointError),
+        ("does not fit SGD", "groups", "same parameters"),
+    ),
+    Mistake(
+        *("of no scheduler", lambda: _resume(_saved(), Scheduled), CheckpointError),
+        ("0 learning rate schedulers", "returned 1"),
+    ),
+    Mistake(
+        *("of an optimizer", lambda: _resume(_saved(), Untrained), CheckpointError),
+        ("1 optimizer(s)", "returned 0", "same ones"),
+    ),
+    Mistake(
+        *("seed", lambda: pl.seed_everything("x"), ValueError),
+        ("seed", "'x'", "whole number"),
+    ),
+    Mistake(
+        *("seed out of range", lambda: pl.seed_everything(-1), ValueError),
+        ("seed=-1", "from 0"),
     ),
     Mistake(
         *("empty file", lambda: _no_checkpoint(b""), CheckpointError),

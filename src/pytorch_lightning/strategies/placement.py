@@ -35,7 +35,11 @@ def _moved(value: Any, device: torch.device) -> Any:
 def load_optimizer_states(
     optimizers: Sequence[Optimizer], states: Sequence[dict[str, Any]]
 ) -> None:
-    """Give each optimizer its state."""
+    """Give each optimizer its state.
+
+    Raises:
+        CheckpointError: If a state is of another optimizer, or of other parameters.
+    """
     if len(optimizers) != len(states):
         raise CheckpointError(
             f"The checkpoint holds the state of {len(states)} optimizer(s), but "
@@ -43,7 +47,27 @@ def load_optimizer_states(
             "run that was saved."
         )
     for optimizer, state in zip(optimizers, states, strict=True):
+        _load(optimizer, state)
+
+
+def _load(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    name, settings = type(optimizer).__name__, set(getattr(optimizer, "defaults", ()))
+    before = [settings & set(group) for group in optimizer.param_groups]
+    try:
         optimizer.load_state_dict(state)
+    except ValueError as error:
+        raise CheckpointError(
+            f"The state of an optimizer in the checkpoint does not fit {name}: {error}. Give it "
+            "the same parameters and groups as in the run that was saved."
+        ) from error
+    groups = zip(before, optimizer.param_groups, strict=False)
+    lost = {key for had, group in groups for key in had - set(group)}
+    if lost:  # torch would fail at the first step
+        raise CheckpointError(
+            f"The checkpoint holds the state of another optimizer than {name}: it lacks "
+            f"{', '.join(map(repr, sorted(lost)))}. Return the same one from "
+            "`configure_optimizers` as in the run that was saved."
+        )
 
 
 class _SkipInit(TorchFunctionMode):

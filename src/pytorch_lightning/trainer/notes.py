@@ -21,7 +21,7 @@ def add_note(run: Run, error: BaseException) -> None:
         return
     place = f"in `{hook}`" if hook else "between hooks"
     if not hook and run.in_batch:  # no hook is set where nobody overrides one
-        hook = place = "in the backward pass or the optimizer step"
+        hook = place = "in the optimization"
     where = [place, f"epoch {state.epoch}", f"batch {_batch(run, hook)}"]
     if hook and (shapes := _shapes(run.session.batch)):
         where.append(f"batch shapes {shapes}")

@@ -28,7 +28,10 @@ def seed_everything(seed: int | None = None, workers: bool = False, verbose: boo
     if seed is None:
         seed = _seed_of_environment()
     if not isinstance(seed, int):
-        seed = int(seed)
+        try:
+            seed = int(seed)
+        except (TypeError, ValueError):
+            raise ValueError(f"`seed={seed!r}`: pass a whole number, e.g. 42.") from None
     if not 0 <= seed <= MAX_SEED:
         raise ValueError(f"`seed={seed}` is out of range: pass a number from 0 to {MAX_SEED}.")
     if verbose:
