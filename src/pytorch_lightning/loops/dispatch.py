@@ -18,6 +18,12 @@ _LOADER_HOOKS = {
     for stage in ("validation", "test", "predict")
     for moment in ("start", "end")
 }
+_IN_STEP = (
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+)
 
 
 def silent(*args: Any) -> None:
@@ -31,7 +37,7 @@ class Hooks:
     per step.
     """
 
-    __slots__ = (*HOOKS, "heard", "one_by_one", "save_callbacks", "save_owners")
+    __slots__ = (*HOOKS, "heard", "in_step", "one_by_one", "save_callbacks", "save_owners")
 
     if TYPE_CHECKING:
 
@@ -39,6 +45,7 @@ class Hooks:
 
     def __init__(self) -> None:
         self.heard: frozenset[str] = frozenset()
+        self.in_step = True  # does anybody hear a hook between `training_step` and the update?
         self.one_by_one: dict[str, list[Listener]] = {}  # hooks of which nobody may be left out
         self.save_callbacks: list[Listener] = []  # `on_save_checkpoint`; weights alone skip these
         self.save_owners: list[Listener] = []
@@ -83,6 +90,7 @@ class Hooks:
             setattr(self, name, _caller(session, name, listeners, own, late))
         self._join_hooks_around_batches()
         self.heard = frozenset(heard)
+        self.in_step = not self.heard.isdisjoint(_IN_STEP)
 
     def _join_hooks_around_batches(self) -> None:
         """`on_batch_start` and `on_batch_end` of 1.x cost nothing where nobody has them."""

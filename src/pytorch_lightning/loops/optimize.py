@@ -86,19 +86,23 @@ class Step:
         output = self.training_step(self.batch, self.batch_idx)
         session.hook = before
         loss = self._loss(output)
+        heard = hooks.in_step  # most runs have no listener here, and spare the calls
         if self.opens:
-            hooks.on_before_zero_grad(self.raw)
+            if heard:
+                hooks.on_before_zero_grad(self.raw)
             if self.zero_grad is None:
                 self.raw.zero_grad()
             else:
                 self.zero_grad(self.batch_idx)
         if loss is not None:
-            hooks.on_before_backward(loss)
+            if heard:
+                hooks.on_before_backward(loss)
             if self.backward is None:
                 loss.backward()  # type: ignore[no-untyped-call]
             else:
                 self.backward(loss)
-            hooks.on_after_backward()
+            if heard:
+                hooks.on_after_backward()
             self.state.held[self.index] = self.held_before + 1
         if self.closes:
             self.before_step()
@@ -107,7 +111,9 @@ class Step:
     def run_batch(self, batch: Any, batch_idx: int) -> Any:
         """Run the closure, inside an optimizer step if the accumulation window ends here."""
         state = self.state
-        closes = window_closes(self.limits, state, is_last=self.data.is_last)
+        closes = self.limits.accumulate == 1 or window_closes(
+            self.limits, state, is_last=self.data.is_last
+        )
         state.window_closed = closes
         self.batch, self.batch_idx, self.closes = batch, batch_idx, closes
         self.held_before = state.held[self.index]
@@ -147,7 +153,8 @@ class Step:
         held, planned = self.state.held[self.index], self.limits.accumulate
         if held != planned and held:
             self._scale_gradients(planned / held)
-        self.hooks.on_before_optimizer_step(self.raw, self.index)
+        if self.hooks.in_step:
+            self.hooks.on_before_optimizer_step(self.raw, self.index)
         if self.clip.own or self.limits.gradient_clip_val:
             self.clip()
 
