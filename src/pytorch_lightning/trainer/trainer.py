@@ -1,6 +1,5 @@
 """`Trainer`: arguments in, properties out, and the verbs of a run."""
 
-import math
 import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -26,7 +25,6 @@ from pytorch_lightning.loops import marks, snapshot
 from pytorch_lightning.loops.limits import Limits
 from pytorch_lightning.loops.publish import Board
 from pytorch_lightning.loops.run import Run
-from pytorch_lightning.loops.sources import EvalData
 from pytorch_lightning.loops.state import State
 from pytorch_lightning.precision import Precision
 from pytorch_lightning.profilers.profiler import Profiler
@@ -37,7 +35,7 @@ from pytorch_lightning.trainer.gone import why_missing
 from pytorch_lightning.trainer.length import estimated_steps
 from pytorch_lightning.trainer.options import accept_all_spellings
 from pytorch_lightning.trainer.states import RunningStage, TrainerState, TrainerStatus
-from pytorch_lightning.trainer.views import EvaluationView, FitLoopView, PredictView
+from pytorch_lightning.trainer.views import EvaluationView, FitLoopView, PredictView, whole
 from pytorch_lightning.utilities.paths import normalize
 from pytorch_lightning.utilities.seed import seed_everything
 
@@ -393,12 +391,12 @@ class Trainer(ArgparseBridge):
     @property
     def val_dataloaders(self) -> Any:
         """The validation loaders, as they were given."""
-        return self._eval_loader("validation")
+        return self.validate_loop.loaders
 
     @property
     def test_dataloaders(self) -> Any:
         """The test loaders, as they were given."""
-        return self._eval_loader("test")
+        return self.test_loop.loaders
 
     @property
     def predict_dataloaders(self) -> Any:
@@ -406,47 +404,33 @@ class Trainer(ArgparseBridge):
         prediction = self._run.prediction if self._run is not None else None
         return prediction.data.loader if prediction is not None and prediction.data else None
 
-    def _eval_loader(self, stage: str) -> Any:
-        data = self._eval_data(stage)
-        return data.loader if data is not None else None
-
-    def _eval_lengths(self, stage: str) -> list[int | float]:
-        data = self._eval_data(stage)
-        return [_whole(length) for length in data.lengths] if data is not None else []
-
-    def _eval_data(self, stage: str) -> EvalData | None:
-        for run in (self._run, self._fit_run):
-            if run is not None and stage in run.evaluation:
-                return run.evaluation[stage].data
-        return None
-
     @property
     def num_training_batches(self) -> int | float:
         """Training batches per epoch; inf when unknown."""
-        return _whole(self._limits.num_batches) if self._fit_run is not None else 0
+        return whole(self._limits.num_batches) if self._fit_run is not None else 0
 
     @property
     def num_val_batches(self) -> list[int | float]:
         """Validation batches per loader."""
-        return self._eval_lengths("validation")
+        return self.validate_loop.max_batches
 
     @property
     def num_test_batches(self) -> list[int | float]:
         """Test batches per loader."""
-        return self._eval_lengths("test")
+        return self.test_loop.max_batches
 
     @property
     def num_predict_batches(self) -> list[int | float]:
         """Prediction batches per loader."""
         prediction = self._run.prediction if self._run is not None else None
         lengths = prediction.data.lengths if prediction is not None and prediction.data else []
-        return [_whole(length) for length in lengths]
+        return [whole(length) for length in lengths]
 
     @property
     def num_sanity_val_batches(self) -> list[int | float]:
         """Batches per loader of the sanity check."""
         most = self.num_sanity_val_steps
-        return [_whole(min(most, length)) for length in self.num_val_batches]
+        return [whole(min(most, length)) for length in self.num_val_batches]
 
     @property
     def enable_validation(self) -> bool:
@@ -524,7 +508,7 @@ class Trainer(ArgparseBridge):
     @property
     def val_check_batch(self) -> int | float | None:
         """Validate after every so many batches; None before the loader is known."""
-        return _whole(self._limits.val_check_batch)
+        return whole(self._limits.val_check_batch)
 
     @property
     def check_val_every_n_epoch(self) -> int | None:
@@ -714,7 +698,3 @@ class Trainer(ArgparseBridge):
 
     def _is_current(self, run: Run | None) -> bool:
         return run is not None and run.module is self._module
-
-
-def _whole(count: float) -> int | float:
-    return count if math.isinf(count) else int(count)

@@ -1,10 +1,18 @@
 """State under the names of earlier releases: `trainer.fit_loop.epoch_progress` and so on."""
 
+import math
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from pytorch_lightning.loops.sources import EvalData
+
 if TYPE_CHECKING:
     import pytorch_lightning as pl
+
+
+def whole(count: float) -> int | float:
+    """A number of batches as an int, unless it is infinite."""
+    return count if math.isinf(count) else int(count)
 
 
 def _counts(done: int, started: int | None = None) -> SimpleNamespace:
@@ -108,6 +116,24 @@ class EpochLoopView:
         return state.batches_seen if run is not None and run.in_batch else state.batches_seen - 1
 
     @property
+    def max_steps(self) -> int:
+        """The limit of optimizer steps."""
+        return self._trainer._limits.max_steps
+
+    @max_steps.setter
+    def max_steps(self, max_steps: int) -> None:
+        self._trainer._limits.max_steps = max_steps
+
+    @property
+    def min_steps(self) -> int | None:
+        """The minimum of optimizer steps."""
+        return self._trainer._limits.min_steps
+
+    @min_steps.setter
+    def min_steps(self, min_steps: int | None) -> None:
+        self._trainer._limits.min_steps = min_steps
+
+    @property
     def global_step(self) -> int:
         """Optimizer steps so far."""
         return self._trainer.global_step
@@ -137,7 +163,20 @@ class EvaluationView:
     @property
     def max_batches(self) -> list[int | float]:
         """Batches per loader."""
-        return self._trainer._eval_lengths(self._stage)
+        data = self._data
+        return [whole(length) for length in data.lengths] if data is not None else []
+
+    @property
+    def loaders(self) -> Any:
+        """The loaders as they were given."""
+        return self._data.loader if self._data is not None else None
+
+    @property
+    def _data(self) -> EvalData | None:
+        for run in (self._trainer._run, self._trainer._fit_run):
+            if run is not None and self._stage in run.evaluation:
+                return run.evaluation[self._stage].data
+        return None
 
 
 class PredictView:
