@@ -415,6 +415,17 @@ def test_raising_max_epochs_of_the_loop_trains_on():
     ]
 
 
+@pytest.mark.parametrize("loop", ["fit_loop", "epoch_loop"])
+def test_raising_max_steps_of_a_loop_trains_on(loop):
+    trainer, module = quiet(max_steps=2, limit_val_batches=0), WithLoaders()
+    trainer.fit(module)
+    where = trainer.fit_loop if loop == "fit_loop" else trainer.fit_loop.epoch_loop
+    where.max_steps = 3
+    trainer.fit_loop.max_epochs = 9
+    trainer.fit(module)
+    assert (trainer.global_step, trainer.max_steps) == (3, 3)
+
+
 def test_a_wish_to_stop_before_fit_is_forgotten():
     trainer, module = quiet(), WithLoaders()
     trainer.should_stop = True
