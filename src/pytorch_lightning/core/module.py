@@ -18,7 +18,7 @@ from pytorch_lightning.core.saving import ClassmethodOnly, load_module
 from pytorch_lightning.core.session import Session
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.plain_mark import plain
-from pytorch_lightning.utilities.rank_zero import WarningCache, rank_zero_warn
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn, warnings_given
 from pytorch_lightning.utilities.types import (
     STEP_OUTPUT,
     LRSchedulerTypeUnion,
@@ -28,7 +28,6 @@ from pytorch_lightning.utilities.types import (
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
-_said = WarningCache()
 _Number = int | float  # `float` is a method inside the class
 # What a copy or a pickle leaves behind; the last two are hidden from compilers in a run.
 _NOT_PLAIN = ("_trainer", "_session", "_fabric", "log", "log_dict")
@@ -381,7 +380,7 @@ class LightningModule(HyperparametersMixin, ModelHooks, DataHooks, CheckpointHoo
 
     def _not_running(self) -> None:
         if self._fabric is None and self._trainer is None:
-            _said.warn(
+            warnings_given.warn(
                 "You are trying to `self.log()` but no `Trainer` is attached: nothing is recorded."
             )
             return

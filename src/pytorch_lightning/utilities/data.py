@@ -11,7 +11,7 @@ from typing_extensions import TypeIs
 
 from pytorch_lightning.utilities.enums import RunningStage
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.utilities.rank_zero import WarningCache, rank_zero_warn
+from pytorch_lightning.utilities.rank_zero import WarningCache, rank_zero_warn, warnings_given
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
     "warning_cache",
 ]
 
-warning_cache = WarningCache()
+warning_cache = warnings_given
 
 
 class _Reduces(Protocol):

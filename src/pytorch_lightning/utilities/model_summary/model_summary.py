@@ -21,7 +21,7 @@ from pytorch_lightning.utilities.model_summary.table import (
     get_human_readable_count,
     readable_size,
 )
-from pytorch_lightning.utilities.rank_zero import WarningCache
+from pytorch_lightning.utilities.rank_zero import warnings_given
 from pytorch_lightning.utilities.seed import isolate_rng
 from pytorch_lightning.utilities.tree import move_data_to_device
 
@@ -40,7 +40,7 @@ __all__ = [
 
 LEFTOVER_PARAMS_NAME = "other params"
 NOT_APPLICABLE = "n/a"
-warning_cache = WarningCache()
+warning_cache = warnings_given
 
 
 class ModelSummary:
