@@ -1,5 +1,6 @@
 """How runs end: by an error, an interrupt, a signal, a limit or a request."""
 
+import copy
 import os
 import signal
 import subprocess
@@ -426,3 +427,38 @@ def test_a_logger_that_fails_at_the_end_does_not_hide_the_error():
         pytest.raises(ValueError, match="first"),
     ):
         trainer(logger=Broken()).fit(Failing(ValueError("first")))
+
+
+def test_a_trainer_does_not_run_inside_its_own_run():
+    class Inside(Small):
+        def on_train_epoch_end(self):
+            self.trainer.validate(self, verbose=False)
+
+    of = trainer()
+    with pytest.raises(RuntimeError, match="middle of `fit`.*another `Trainer`"):
+        of.fit(Inside())
+    of.fit(Small())
+    assert of.state.status == "finished"
+
+
+def test_another_trainer_may_run_inside_a_run():
+    class Inside(Small):
+        def on_train_epoch_end(self):
+            self.found = trainer().validate(copy.deepcopy(self), verbose=False)
+
+    module, of = Inside(), trainer(max_epochs=2)
+    of.fit(module)
+    assert of.global_step == 8
+    assert len(module.found) == 1
+
+
+def test_a_copy_of_a_trainer_goes_on_by_itself():
+    first = trainer(callbacks=[ModelCheckpoint("x")])
+    first.fit(Small())
+    second = copy.deepcopy(first)
+    second.fit_loop.max_epochs = 2
+    second.fit(Small())
+    assert (first.global_step, second.global_step) == (4, 8)
+    assert second.callbacks[0] is not first.callbacks[0]
+    second.save_checkpoint("y.ckpt")
+    assert torch.load("y.ckpt", weights_only=True)["global_step"] == 8

@@ -83,6 +83,9 @@ class LightningOptimizer:
     def __repr__(self) -> str:
         return f"Lightning{self.optimizer!r}"
 
+    def __reduce__(self) -> Any:
+        return (LightningOptimizer, (self.optimizer,))  # a copy belongs to no run
+
     def attach(self, engine: Engine, toggle: Callable[[Optimizer | None], None]) -> None:
         """Let a run carry out steps and toggling."""
         self.__dict__["_engine"] = engine

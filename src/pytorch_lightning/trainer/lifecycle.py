@@ -204,6 +204,11 @@ def _running(
     trainer: "pl.Trainer", fn: TrainerFn, module: LightningModule, datamodule: Any
 ) -> Iterator[Run]:
     """A run from its first to its last moment, whatever happens in between."""
+    if trainer.state.status == TrainerStatus.RUNNING:
+        raise RuntimeError(
+            f"This trainer is in the middle of `{trainer.state.fn}`, and `{fn}` would lose its "
+            "place: use another `Trainer` inside of hooks."
+        )
     if datamodule is not None or fn is TrainerFn.FITTING:
         trainer.datamodule = datamodule
     elif not data.has_own_loaders(module, fn):
