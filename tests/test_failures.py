@@ -1,9 +1,6 @@
 """A run that fails: the error says where, everybody hears of it, everybody tears down."""
 
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -379,35 +376,3 @@ def test_ctrl_c_in_an_interactive_session_returns(monkeypatch):
     runs = trainer()
     runs.fit(Interrupted())
     assert runs.interrupted
-
-
-_TERMINATED = """
-import os, signal, sys
-from tests.mistakes.case import Module, trainer
-
-class Asked(Module):
-    def training_step(self, batch, batch_idx):
-        if batch_idx == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-        print("step", batch_idx, flush=True)
-        return super().training_step(batch, batch_idx)
-
-    def teardown(self, stage):
-        print("teardown", flush=True)
-
-trainer().fit(Asked())
-print("not reached", flush=True)
-"""
-
-
-def test_sigterm_ends_the_process_after_its_batch_with_143():
-    root = Path(__file__).parents[1]
-    done = subprocess.run(
-        [sys.executable, "-c", _TERMINATED],
-        env={**os.environ, "PYTHONPATH": str(root)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 143, done.stderr
-    assert done.stdout.split("\n")[:-1] == ["step 0", "step 1", "teardown"]
