@@ -51,9 +51,12 @@ def test_a_long_epoch_tells_how_far_it_is(tmp_path, capsys, model, loader):
         return step(batch, batch_idx)
 
     model.training_step = slow_step
-    make_trainer(tmp_path, LineProgress(seconds=0.05), max_epochs=1).fit(model, loader(30))
+    trainer = make_trainer(tmp_path, LineProgress(seconds=0.05), max_epochs=1)
+    began = time.monotonic()
+    trainer.fit(model, loader(30))
+    most = (time.monotonic() - began) / 0.05  # however slow the machine is
     inside = [line for line in lines(capsys) if "30/30" not in line]
-    assert 2 <= len(inside) <= 7
+    assert 2 <= len(inside) <= most
     for line in inside:
         assert re.match(
             rf"Epoch 0/0: +\d+% \d+/30, {NUMBER} it/s, 0:00:00 left, run 0:00:00 left, train", line
