@@ -92,7 +92,9 @@ def train_batches(run: Run) -> None:
     """All batches of an epoch, or as many as the limits leave."""
     state, data = run.state, run.train
     assert data is not None
-    while not (data.is_last or limits.stops_here(run.limits, state)):
+    while not data.is_last:
+        if (state.stop or run.limits.max_steps != -1) and limits.stops_here(run.limits, state):
+            break
         if run.rewinds:
             run.before_batch = batch_start(run)
         try:

@@ -70,6 +70,10 @@ class Step:
             None if is_plain(precision, "unscale_gradients") else precision.unscale_gradients
         )
         self.may_skip = not is_plain(precision, "optimizer_step")
+        overridden = (self.zero_grad, self.backward, self.unscale)
+        plain_step = self.optimizer_step == self.raw.step
+        self.bare = plain_step and not self.clip.own and not any(overridden)
+        self.compute: Callable[[], Any] = self._compute
         self.batch: Any = None
         self.batch_idx = 0
         self.output: Any = None
@@ -110,14 +114,16 @@ class Step:
 
     def run_batch(self, batch: Any, batch_idx: int) -> Any:
         """Run the closure, inside an optimizer step if the accumulation window ends here."""
-        state = self.state
-        closes = self.limits.accumulate == 1 or window_closes(
-            self.limits, state, is_last=self.data.is_last
-        )
+        state, limits = self.state, self.limits
+        one, clips = limits.accumulate == 1, limits.gradient_clip_val
+        held = state.held[self.index]
+        if self.bare and one and not (held or clips or self.hooks.in_step):
+            return self._run_bare(batch, batch_idx)
+        closes = one or window_closes(limits, state, is_last=self.data.is_last)
         state.window_closed = closes
         self.batch, self.batch_idx, self.closes = batch, batch_idx, closes
-        self.held_before = state.held[self.index]
-        self.opens = self.held_before == 0
+        self.held_before = held
+        self.opens = held == 0
         self.called = False
         if closes:
             self.step(self)
@@ -125,12 +131,40 @@ class Step:
             with self.run.strategy.block_backward_sync():
                 self()
         if not self.called:
-            raise MisconfigurationException(
-                f"`{type(self.run.module).__name__}.optimizer_step` did not call the closure; "
-                "write `optimizer.step(closure=optimizer_closure)`."
-            )
+            raise self._not_called()
         output, self.output, self.batch = self.output, None, None
         return output
+
+    def _not_called(self) -> MisconfigurationException:
+        return MisconfigurationException(
+            f"`{type(self.run.module).__name__}.optimizer_step` did not call the closure; write "
+            "`optimizer.step(closure=optimizer_closure)`."
+        )
+
+    def _run_bare(self, batch: Any, batch_idx: int) -> Any:
+        """The same where nobody overrides or hears anything inside a step: as by hand."""
+        self.batch, self.batch_idx = batch, batch_idx
+        self.called = False
+        self.raw.step(self.compute)
+        self.state.step += 1
+        self.state.window_closed = True
+        if not self.called:
+            raise self._not_called()
+        output, self.output, self.batch = self.output, None, None
+        return output
+
+    def _compute(self) -> Tensor | None:
+        session = self.session
+        self.called = True
+        session.hook = "training_step"
+        output = self.training_step(self.batch, self.batch_idx)
+        session.hook = ""
+        loss = self._loss(output)
+        self.raw.zero_grad()
+        if loss is not None:
+            loss.backward()  # type: ignore[no-untyped-call]
+        self.run.advanced[self.index] = loss is not None
+        return loss
 
     def step(self, closure: Callable[[], Any]) -> None:
         """Step the optimizer, and say whether it really moved."""
