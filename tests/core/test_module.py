@@ -13,6 +13,7 @@ from tests.loops.logging_runs import Plain, Rows, fitted, numbers, trainer
 from torch import nn
 
 import pytorch_lightning as pl
+from pytorch_lightning.demos.boring_classes import BoringModel
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 
@@ -726,3 +727,18 @@ def test_a_default_run_is_quiet_under_errors_for_deprecations():
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)
         fitted(Nested(), numbers(4), numbers(4))
+
+
+def test_optimizers_can_be_asked_for_after_a_run():
+    class Scheduled(BoringModel):
+        def configure_optimizers(self):
+            optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+            return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1)]
+
+    module = Scheduled()
+    with pytest.raises(RuntimeError, match="optimizers"):
+        module.optimizers()
+    made = trainer(max_epochs=1)
+    made.fit(module)
+    assert module.optimizers(use_pl_optimizer=False) is made.optimizers[0]
+    assert module.lr_schedulers() is made.lr_scheduler_configs[0].scheduler

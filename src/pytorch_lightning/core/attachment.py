@@ -16,8 +16,10 @@ def attach(module: LightningModule, trainer: Any, session: Session | None) -> No
     for child in module.modules():
         if isinstance(child, LightningModule):
             child.__dict__["_trainer"] = trainer
+            ended = child.__dict__.get("_session")
             child.__dict__["_session"] = session
             if session is None:
+                child.__dict__["_ended_session"] = ended  # its optimizers can still be asked for
                 for name in _LOGGING:
                     child.__dict__.pop(name, None)
 

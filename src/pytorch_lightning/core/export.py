@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.tree import move_data_to_device
 
-_SESSION_NAMES = ("_trainer", "_session", "_fabric")
+_SESSION_NAMES = ("_trainer", "_session", "_ended_session", "_fabric")
 
 
 @contextmanager

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _Number = int | float  # `float` is a method inside the class
 # What a copy or a pickle leaves behind; the last two are hidden from compilers in a run.
-_NOT_PLAIN = ("_trainer", "_session", "_fabric", "log", "log_dict")
+_NOT_PLAIN = ("_trainer", "_session", "_ended_session", "_fabric", "log", "log_dict")
 
 
 class LightningModule(HyperparametersMixin, ModelHooks, DataHooks, CheckpointHooks, nn.Module):
@@ -77,6 +77,7 @@ class LightningModule(HyperparametersMixin, ModelHooks, DataHooks, CheckpointHoo
     ]
 
     _session: Session | None = None
+    _ended_session: Session | None = None
     _trainer: Any = None
     _fabric: Any = None
 
@@ -406,13 +407,15 @@ class LightningModule(HyperparametersMixin, ModelHooks, DataHooks, CheckpointHoo
         Args:
             use_pl_optimizer: Wrapped, so that `step` counts and goes through precision and hooks.
         """
-        wrapped = list(self._running("optimizers()").optimizers)
+        session = self._session or self._ended_session or self._running("optimizers()")
+        wrapped = list(session.optimizers)
         found: list[Any] = wrapped if use_pl_optimizer else [o.optimizer for o in wrapped]
         return found[0] if len(found) == 1 else found
 
     def lr_schedulers(self) -> None | list[LRSchedulerTypeUnion] | LRSchedulerTypeUnion:
         """The scheduler, the list of them, or None when there is none."""
-        found = [config.scheduler for config in self._running("lr_schedulers()").schedulers]
+        session = self._session or self._ended_session or self._running("lr_schedulers()")
+        found = [config.scheduler for config in session.schedulers]
         if not found:
             return None
         return found[0] if len(found) == 1 else found
