@@ -28,7 +28,7 @@ FLOORS = {
     "trainer": 8,
 }
 # A ratchet: these may only become fewer, and shorter.
-LONG_FILES = {"core/module.py": 680, "trainer/trainer.py": 720}
+LONG_FILES = {"core/module.py": 680, "trainer/trainer.py": 700}
 LONG_FUNCTIONS: dict[str, int] = {"trainer/trainer.py:__init__": 64}
 MOST_LINES, MOST_BODY = 500, 60
 

@@ -742,3 +742,12 @@ def test_optimizers_can_be_asked_for_after_a_run():
     made.fit(module)
     assert module.optimizers(use_pl_optimizer=False) is made.optimizers[0]
     assert module.lr_schedulers() is made.lr_scheduler_configs[0].scheduler
+
+
+@pytest.mark.parametrize("hook", ["on_hpc_save", "on_hpc_load"])
+def test_hooks_for_a_cluster_say_what_to_write(hook):
+    module = BoringModel()
+    setattr(module, hook, lambda checkpoint: None)
+    instead = hook.replace("hpc_", "") + "_checkpoint"
+    with pytest.warns(UserWarning, match=f"{hook}.* is not called: write `{instead}`"):
+        trainer(max_epochs=1).fit(module)

@@ -40,7 +40,17 @@ def fit(trainer: "pl.Trainer", run: Run, train: Any, val: Any) -> None:
             f"`{name}` defines both `configure_model` and `configure_sharded_model`; keep "
             "the first."
         )
+    _say_what_is_not_called(module)
     _check_transfer(run)
+
+
+def _say_what_is_not_called(module: LightningModule) -> None:
+    for hook in ("on_hpc_save", "on_hpc_load"):
+        if is_overridden_hook(module, hook):
+            rank_zero_warn(
+                f"`{type(module).__name__}.{hook}` of 1.x is not called: write "
+                f"`{hook.replace('hpc_', '')}_checkpoint`, which is called for every checkpoint."
+            )
 
 
 def _nearly(module: LightningModule, name: str) -> str:
