@@ -140,23 +140,23 @@ def _caller(
     if own is None and not late:
         before_own = tuple(listeners)
 
-        def call_all(*args: Any, **kwargs: Any) -> None:
+        def call_all(*args: Any) -> None:
             before = session.hook
             session.hook = name
             for listener in before_own:
-                listener(*args, **kwargs)
+                listener(*args)
             session.hook = before
 
         return call_all
 
-    def call_in_order(*args: Any, **kwargs: Any) -> Any:
+    def call_in_order(*args: Any) -> Any:
         before = session.hook
         session.hook = name
         for listener in listeners:
-            listener(*args, **kwargs)
-        result = own(*args, **kwargs) if own is not None else None
+            listener(*args)
+        result = own(*args) if own is not None else None
         for listener in late:
-            listener(*args, **kwargs)
+            listener(*args)
         session.hook = before
         return result
 

@@ -99,10 +99,10 @@ class RunSession:
             if slot is None:
                 return
         try:
-            if is_metric(value):
-                slot.add_metric(value)
-            elif slot.metric is None:
+            if slot.metric is None and (type(value) is Tensor or not is_metric(value)):
                 slot.add(value, batch_size, self.weigh)
+            elif is_metric(value):
+                slot.add_metric(value)
             else:
                 slot.refuse_mixture()
         except (RuntimeError, TypeError, ValueError):
