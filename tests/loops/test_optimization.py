@@ -683,3 +683,29 @@ def test_an_epoch_that_max_steps_cuts_short_is_not_validated():
     module = Net()
     fit(module, 3, validation=loader(1), max_epochs=-1, max_steps=4)
     assert module.seen == [0, 1, 2, "validation 0", 0]
+
+
+def test_a_closure_called_again_inside_a_window_is_an_error():
+    class Repeating(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(2, 1)
+
+        def training_step(self, batch, batch_idx):
+            return self.layer(batch[0]).square().mean()
+
+        def configure_optimizers(self):
+            return torch.optim.LBFGS(self.parameters(), 0.01, max_iter=3)
+
+    quiet = {
+        "max_epochs": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    data = DataLoader(TensorDataset(torch.randn(8, 2)), batch_size=2)
+    pl.Trainer(**quiet).fit(Repeating(), data)
+    message = "LBFGS.*several times.*`accumulate_grad_batches=2`.*Pass `accumulate_grad_batches=1`"
+    with pytest.raises(MisconfigurationException, match=message):
+        pl.Trainer(**quiet, accumulate_grad_batches=2).fit(Repeating(), data)

@@ -84,6 +84,8 @@ class Step:
     def __call__(self) -> Tensor | None:
         """Compute the gradients of one batch."""
         hooks, session = self.hooks, self.session
+        if self.called and not self.opens:
+            raise self._called_again()
         self.called = True
         before = session.hook
         session.hook = "training_step"
@@ -139,6 +141,13 @@ class Step:
         return MisconfigurationException(
             f"`{type(self.run.module).__name__}.optimizer_step` did not call the closure; write "
             "`optimizer.step(closure=optimizer_closure)`."
+        )
+
+    def _called_again(self) -> MisconfigurationException:
+        return MisconfigurationException(
+            f"`{type(self.raw).__name__}` calls its closure several times in one step: with "
+            f"`accumulate_grad_batches={self.limits.accumulate}` the last batch of a window would "
+            "count as often. Pass `accumulate_grad_batches=1` and larger batches."
         )
 
     def _run_bare(self, batch: Any, batch_idx: int) -> Any:

@@ -66,7 +66,6 @@ class State:
     terminated: bool = False  # has the process been asked to end (SIGTERM)?
     epoch_is_cut: bool = False
     window_closed: bool = True  # did the batch that just ran end an accumulation window?
-    held_back: bool = False  # did the window that just ended hold no gradient?
     sanity_checking: bool = False
     requests: list[Callable[[], None]] = field(default_factory=list)
 
@@ -82,7 +81,6 @@ class State:
         "val_batch",
         "epoch_is_cut",
         "window_closed",
-        "held_back",
         "stop",
         "last_reload",
     )

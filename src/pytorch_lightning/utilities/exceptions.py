@@ -18,7 +18,3 @@ class SIGTERMException(SystemExit):
 
     def __init__(self) -> None:
         super().__init__(143)  # 128 + SIGTERM, what a shell reports
-
-
-class _TunerExitException(Exception):
-    """Ends a rehearsal of the tuner early."""
