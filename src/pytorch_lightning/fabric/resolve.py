@@ -10,8 +10,8 @@ import torch
 
 from pytorch_lightning.accelerators import Accelerator, AcceleratorRegistry
 from pytorch_lightning.checkpoint.io import CheckpointIO, TorchCheckpointIO
-from pytorch_lightning.distributed import ClusterEnvironment, LightningEnvironment
-from pytorch_lightning.distributed.environments import launched_processes
+from pytorch_lightning.distributed import ClusterEnvironment
+from pytorch_lightning.distributed.detect import detect_environment
 from pytorch_lightning.fabric.refused import (
     ACCELERATORS_ELSEWHERE,
     ACCELERATORS_REMOVED,
@@ -24,7 +24,7 @@ from pytorch_lightning.precision import (
     MixedPrecision,
     Precision,
 )
-from pytorch_lightning.strategies import Strategy, StrategyRegistry
+from pytorch_lightning.strategies import ParallelStrategy, Strategy, StrategyRegistry
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import warnings_given
 from pytorch_lightning.utilities.suggest import did_you_mean
@@ -84,12 +84,14 @@ def resolve(  # the documented arguments
     sync_batchnorm: bool = False,
 ) -> Parts:
     """Make the parts of a run; `None` means the default everywhere."""
-    _check_launch()
     nodes = _resolve_nodes(num_nodes)
     given = _sort_plugins(plugins)
     kind = _resolve_accelerator(accelerator, strategy)
     places = _resolve_devices(devices, kind)
-    chosen = _resolve_strategy(strategy, places)
+    environment = given.environment or detect_environment()
+    chosen = _resolve_strategy(strategy, places, nodes)
+    if isinstance(chosen, ParallelStrategy):
+        _join(chosen, environment, nodes)
     _check_given_twice(chosen, given, accelerator=accelerator, precision=precision)
     numbers = _resolve_precision(precision, given.precision, chosen.root_device)
     chosen.adopt(kind, given.checkpoint_io or TorchCheckpointIO(), numbers)
@@ -98,7 +100,7 @@ def resolve(  # the documented arguments
         accelerator=chosen.accelerator,
         strategy=chosen,
         precision=chosen.precision_plugin,
-        environment=given.environment or LightningEnvironment(),
+        environment=environment,
         checkpoint_io=chosen.checkpoint_io,
         devices=tuple(places),
         num_nodes=nodes,
@@ -106,26 +108,10 @@ def resolve(  # the documented arguments
     )
 
 
-def _check_launch() -> None:
-    launched = launched_processes()
-    if launched is not None:
-        name, count = launched
-        raise MisconfigurationException(
-            f"`{name}={count}`: this script was launched as {count} processes, and training in "
-            "several processes is not part of this release. Start it once, with "
-            f"`python script.py`, or unset {name}."
-        )
-
-
 def _resolve_nodes(num_nodes: int | None) -> int:
     nodes = 1 if num_nodes is None else num_nodes
     if not isinstance(nodes, int) or isinstance(nodes, bool) or nodes < 1:
         raise ValueError(f"`num_nodes={num_nodes!r}`: pass a number from 1 on.")
-    if nodes > 1:
-        raise MisconfigurationException(
-            f"`num_nodes={nodes}`: training on several machines is not part of this release. "
-            "Pass num_nodes=1."
-        )
     return nodes
 
 
@@ -242,18 +228,27 @@ def _resolve_devices(
         raise MisconfigurationException(
             f"`devices={devices!r}`: {type(accelerator).__name__} finds no such device here."
         )
-    if len(found) > 1:
-        raise MisconfigurationException(
-            f"`devices={devices!r}`: that is {len(found)} processes, and training in several "
-            "processes is not part of this release. Pass devices=1."
-        )
     return found
 
 
-def _resolve_strategy(strategy: str | Strategy | None, places: list[torch.device]) -> Strategy:
+def _join(strategy: ParallelStrategy, environment: ClusterEnvironment, nodes: int) -> None:
+    """Tell a strategy who the processes are, and who starts them."""
+    if strategy.given_environment is None:
+        strategy.cluster_environment = environment
+    strategy.num_nodes = nodes
+    strategy.tell_ranks()
+    strategy.configure_launcher()
+
+
+def _resolve_strategy(
+    strategy: str | Strategy | None, places: list[torch.device], nodes: int
+) -> Strategy:
     if isinstance(strategy, Strategy):
+        if isinstance(strategy, ParallelStrategy):
+            strategy.assign_devices(places)
         return strategy
-    name = "single_device" if strategy is None or strategy == "auto" else strategy
+    automatic = "ddp" if len(places) > 1 or nodes > 1 else "single_device"
+    name = automatic if strategy is None or strategy == "auto" else strategy
     if isinstance(name, str) and name in StrategyRegistry:
         made: Strategy = StrategyRegistry.get(name)
         made.assign_devices(places)

@@ -1,0 +1,220 @@
+"""Several processes, one device each: ranks, collectives, set-up."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from pytorch_lightning.accelerators import Accelerator
+from pytorch_lightning.checkpoint.io import CheckpointIO
+from pytorch_lightning.distributed import collectives
+from pytorch_lightning.distributed.environments import ClusterEnvironment, LightningEnvironment
+from pytorch_lightning.distributed.process_group import (
+    DEFAULT_TIMEOUT,
+    control_group,
+    join_group,
+    leave_group,
+)
+from pytorch_lightning.precision import Precision
+from pytorch_lightning.strategies.strategy import Strategy
+
+if TYPE_CHECKING:
+    from pytorch_lightning.distributed.launchers import Launcher
+
+_Broadcast = TypeVar("_Broadcast")
+
+
+class ParallelStrategy(Strategy, ABC):
+    """The part that all strategies with several processes have in common.
+
+    Args:
+        parallel_devices: Of this machine, one for each process.
+        cluster_environment: Tells the rank and the number of processes.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator | None = None,
+        parallel_devices: list[torch.device] | None = None,
+        cluster_environment: ClusterEnvironment | None = None,
+        checkpoint_io: CheckpointIO | None = None,
+        precision_plugin: Precision | None = None,
+    ) -> None:
+        super().__init__(accelerator, checkpoint_io, precision_plugin)
+        self.parallel_devices = parallel_devices
+        self.given_environment = cluster_environment
+        self._environment = cluster_environment
+        self.num_nodes = 1
+        self.sync_batchnorm = False
+        self.process_group_backend: str | None = None
+        self.timeout: timedelta = DEFAULT_TIMEOUT
+        self._launcher: Launcher | None = None
+
+    @property
+    def launcher(self) -> Launcher | None:
+        """What starts the other processes; None where somebody else did."""
+        return self._launcher
+
+    @abstractmethod
+    def configure_launcher(self) -> None:
+        """Choose what starts the other processes."""
+
+    # Who am I.
+
+    @property
+    def cluster_environment(self) -> ClusterEnvironment:
+        """What the launcher of the processes says."""
+        if self._environment is None:
+            self._environment = LightningEnvironment()
+        return self._environment
+
+    @cluster_environment.setter
+    def cluster_environment(self, environment: ClusterEnvironment) -> None:
+        self._environment = environment
+
+    def assign_devices(self, devices: Sequence[torch.device]) -> None:
+        """Take the devices that were asked for, unless they were given here."""
+        if self.parallel_devices is None:
+            self.parallel_devices = list(devices)
+
+    @property
+    def num_processes(self) -> int:
+        """The processes of this machine."""
+        return len(self.parallel_devices or [None])
+
+    @property
+    def root_device(self) -> torch.device:
+        """The device of this process."""
+        devices = self.parallel_devices or [torch.device("cpu")]
+        return devices[self.local_rank % len(devices)]
+
+    @property
+    def is_global_zero(self) -> bool:
+        """Whether this process has rank 0."""
+        return self.global_rank == 0
+
+    @property
+    def global_rank(self) -> int:
+        """The rank among all processes."""
+        return self.cluster_environment.global_rank()
+
+    @property
+    def local_rank(self) -> int:
+        """The rank among the processes of this machine."""
+        return self.cluster_environment.local_rank()
+
+    @property
+    def node_rank(self) -> int:
+        """The rank of this machine."""
+        return self.cluster_environment.node_rank()
+
+    @property
+    def world_size(self) -> int:
+        """The number of processes."""
+        return self.cluster_environment.world_size()
+
+    @property
+    def distributed_sampler_kwargs(self) -> dict[str, Any]:
+        """Arguments for a distributed sampler."""
+        return {"num_replicas": self.world_size, "rank": self.global_rank}
+
+    # Set-up.
+
+    def tell_ranks(self) -> None:
+        """Tell the environment what it does not know by itself; the launcher may have changed it.
+
+        Called when the parts were resolved, and again in a process that was just started.
+        """
+        environment = self.cluster_environment
+        environment.set_world_size(self.num_nodes * self.num_processes)
+        rank = environment.node_rank() * self.num_processes + environment.local_rank()
+        environment.set_global_rank(rank)
+
+    def setup_environment(self) -> None:
+        """Prepare the device, then meet the other processes."""
+        super().setup_environment()
+        self.tell_ranks()
+        join_group(
+            self.cluster_environment,
+            backend=self.backend,
+            timeout=self.timeout,
+            plan=self.plan(),
+        )
+
+    @property
+    def backend(self) -> str:
+        """The library that moves tensors between the devices: 'nccl' or 'gloo'."""
+        if self.process_group_backend is None:
+            found = dist.get_default_backend_for_device(self.root_device.type)
+            self.process_group_backend = str(found)
+        return self.process_group_backend
+
+    def plan(self) -> dict[str, Any]:
+        """What the processes have to agree on before they begin."""
+        return {
+            "strategy": type(self).__name__,
+            "num_nodes": self.num_nodes,
+            "devices": self.num_processes,
+            "precision": self.precision_plugin.precision,
+        }
+
+    # Several processes.
+
+    @property
+    def control_group(self) -> Any:
+        """A group for small messages on the CPU."""
+        return control_group()
+
+    def reduce(self, tensor: Any, group: Any | None = None, reduce_op: Any = "mean") -> Any:
+        """Reduce a tensor over all processes."""
+        return collectives.reduce(tensor, group, reduce_op)
+
+    def barrier(self, name: str | None = None) -> None:
+        """Wait for all processes."""
+        if dist.is_initialized():
+            dist.barrier(group=self.control_group)
+
+    def broadcast(self, obj: _Broadcast, src: int = 0) -> _Broadcast:
+        """Give an object of one process to all."""
+        if not dist.is_initialized():
+            return obj
+        return collectives.broadcast_object(obj, src, self.control_group)
+
+    def all_gather(
+        self, tensor: Tensor, group: Any | None = None, sync_grads: bool = False
+    ) -> Tensor:
+        """Gather a tensor of all processes: shape (processes, *shape)."""
+        return collectives.all_gather(tensor, group, sync_grads)
+
+    def gather_objects(self, obj: Any) -> list[Any]:
+        """The objects of all processes, by rank, in every process."""
+        if not dist.is_initialized():
+            return [obj]
+        return collectives.gather_objects(obj, self.control_group)
+
+    def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
+        """Agree on a decision.
+
+        Args:
+            all: All processes have to say yes; else one is enough.
+        """
+        if not dist.is_initialized():
+            return decision
+        return collectives.agree(decision, self.control_group, all=all)
+
+    # The end.
+
+    def teardown(self) -> None:
+        """Bring the module home."""
+        super().teardown()
+        self.cluster_environment.teardown()
+
+    def leave(self) -> None:
+        """End the group of processes."""
+        leave_group()
