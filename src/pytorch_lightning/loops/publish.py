@@ -104,11 +104,27 @@ class Publisher:
 
     def train_step(self) -> None:
         """Send the values of a training step, where an accumulation window ended and it is due."""
+        if self.step_is_due():
+            self._send_steps(self.train, x=self.state.stepped, epoch=self.state.epoch)
+
+    def step_is_due(self) -> bool:
+        """Whether loggers are to get the values of the training step that just ran."""
         state, every = self.state, self.limits.log_every_n_steps
         if not state.window_closed or not every:
-            return
-        if (state.stepped + 1) % every == 0 or self.forced or state.stop:
-            self._send_steps(self.train, x=state.stepped, epoch=state.epoch)
+            return False
+        return (state.stepped + 1) % every == 0 or self.forced or state.stop
+
+    def steps_until_due(self) -> int:
+        """After how many accumulation windows from now loggers are to get values again."""
+        every = self.limits.log_every_n_steps
+        if self.forced or not every:
+            return 1
+        done = self.state.stepped + self.state.window_closed  # the one that just ran
+        return every - done % every
+
+    def has_synced_steps(self) -> bool:
+        """Whether values of single training steps are to be reduced over all ranks."""
+        return any(slot.on_step and slot.flags[r.SYNC] for slot in self.train.slots.values())
 
     def evaluation_step(self, results: Results, x: int) -> None:
         """Send the values of an evaluation step; they have an axis of their own."""
