@@ -63,6 +63,31 @@ def standing(
     }
 
 
+def kept_by(callback: "ModelCheckpoint") -> retention.Kept:
+    """What its policy has on disk."""
+    if callback.monitor is not None:
+        return retention.kept_from(callback.best_k_models, callback.last_model_path)
+    newest = {callback.best_model_path: None} if callback.best_model_path else {}
+    return retention.kept_from(newest, callback.last_model_path)
+
+
+def records(callback: "ModelCheckpoint") -> dict[str, Any]:
+    """The documented attributes."""
+    return {name: getattr(callback, name) for name in RECORDS}
+
+
+def records_after(
+    callback: "ModelCheckpoint", kept: retention.Kept, path: str, score: Tensor | None
+) -> dict[str, Any]:
+    """The documented attributes once `path` is written."""
+    if score is None:
+        return {**records(callback), "best_model_path": path}
+    scores = {**callback.best_k_models, path: score}
+    ranked = {entry.path: scores[entry.path] for entry in kept.ranked}
+    now = standing(ranked, save_top_k=callback.save_top_k, mode=callback.mode)
+    return {**now, "current_score": score}
+
+
 def story(trainer: "pl.Trainer", callback: "ModelCheckpoint", path: str, *, ranked: bool) -> str:
     """What `verbose` says about a save.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pytorch_lightning.callbacks.agreement import decide_once
 from pytorch_lightning.callbacks.monitor import never_logged
 from pytorch_lightning.core.callback import Callback
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -33,6 +34,8 @@ class EarlyStoppingReason(Enum):
 
 class EarlyStopping(Callback):
     """Sets `trainer.should_stop` when the monitored metric has not improved for a while.
+
+    Of several processes each looks at its own value, and all stop when one wants to.
 
     Args:
         min_delta: An improvement counts when it is larger than this.
@@ -89,6 +92,7 @@ class EarlyStopping(Callback):
         self._check_on_train_epoch_end = check_on_train_epoch_end
 
         self._has_patience_again = False
+        self._of_ranks: list[tuple[int, float]] = []  # the next two, of several processes
         self.wait_count = 0
         self.stopped_epoch = 0
         self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
@@ -113,6 +117,9 @@ class EarlyStopping(Callback):
         self, trainer: "pl.Trainer", pl_module: "pl.LightningModule"
     ) -> None:
         """Go on with a run that was stopped, when it is given more patience on resume."""
+        if len(self._of_ranks) == trainer.world_size:
+            self.wait_count, best = self._of_ranks[trainer.global_rank]
+            self.best_score = self.best_score.new_tensor(best)
         others = [other for other in trainer.early_stopping_callbacks if other is not self]
         if self._has_patience_again and not any(map(_has_stopped, others)):
             trainer.should_stop = False
@@ -134,6 +141,7 @@ class EarlyStopping(Callback):
             "patience": self.patience,
             "stopping_reason": self.stopping_reason.value,
             "stopping_reason_message": self.stopping_reason_message,
+            **({"of_ranks": list(self._of_ranks)} if self._of_ranks else {}),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -144,7 +152,9 @@ class EarlyStopping(Callback):
         self.stopping_reason = EarlyStoppingReason(state_dict.get("stopping_reason", 0))
         self.stopping_reason_message = state_dict.get("stopping_reason_message")
         exhausted = self.stopping_reason is EarlyStoppingReason.PATIENCE_EXHAUSTED
-        if exhausted and self.wait_count < self.patience:
+        self._of_ranks = [tuple(progress) for progress in state_dict.get("of_ranks", [])]
+        waited = max([self.wait_count, *(count for count, _ in self._of_ranks)])
+        if exhausted and waited < self.patience:
             self._has_patience_again = True
             self.stopped_epoch = 0
             self.stopping_reason = EarlyStoppingReason.NOT_STOPPED
@@ -155,16 +165,34 @@ class EarlyStopping(Callback):
 
     def _run_early_stopping_check(self, trainer: "pl.Trainer") -> None:
         """Look at the metric and stop if any process wants to; subclasses call this anywhere."""
-        if trainer.fast_dev_run or not self._validate_condition_metric(trainer.callback_metrics):
+        logs = trainer.callback_metrics
+        if trainer.fast_dev_run or not decide_once(
+            trainer, lambda: self._validate_condition_metric(logs)
+        ):
             return
-        current = trainer.callback_metrics[self.monitor].detach().cpu().squeeze()
-        wants_to_stop, reason = self._evaluate_stopping_criteria(current)
-        stops = bool(trainer.strategy.reduce_boolean_decision(wants_to_stop, all=False))
+        stops, reason = False, None
+        if self.monitor in logs:  # other processes than the first may not have it
+            current = logs[self.monitor].detach().cpu().squeeze()
+            stops, reason = self._evaluate_stopping_criteria(current)
+        if trainer.world_size > 1:
+            stops = self._agree(trainer, stops)
         if stops:
             trainer.should_stop = True
             self.stopped_epoch = trainer.current_epoch
         if reason and self.verbose:
             self._log_info(trainer, reason)
+
+    def _agree(self, trainer: "pl.Trainer", stops: bool) -> bool:
+        """Stop everywhere, for the reason of the first process that wants to."""
+        verdict = (self.stopping_reason.value, self.stopping_reason_message)
+        progress = (self.wait_count, float(self.best_score))
+        found = trainer.strategy.gather_objects((stops, verdict, progress))
+        self._of_ranks = [progress for _, _, progress in found]
+        reasons = [verdict for wants, verdict, _ in found if wants]
+        if reasons:
+            self.stopping_reason = EarlyStoppingReason(reasons[0][0])
+            self.stopping_reason_message = reasons[0][1]
+        return bool(reasons)
 
     def _validate_condition_metric(self, logs: Mapping[str, Tensor]) -> bool:
         """Whether the monitored metric is there; in strict mode its absence is an error."""

@@ -107,7 +107,7 @@ class LearningRateMonitor(Callback):
             values.update(self._read(trainer, group))
         if not values:
             return
-        for logger in trainer.loggers:
+        for logger in trainer.loggers if trainer.is_global_zero else ():
             logger.log_metrics(values, step=step)
         trainer._publish_metrics({name: torch.tensor(value) for name, value in values.items()})
 

@@ -12,6 +12,7 @@ from weakref import proxy
 
 from torch import Tensor
 
+from pytorch_lightning.callbacks.agreement import decide_once, saves_alone
 from pytorch_lightning.callbacks.checkpoint import Checkpoint
 from pytorch_lightning.callbacks.checkpoint_files import (
     check_linkable,
@@ -29,8 +30,11 @@ from pytorch_lightning.callbacks.checkpoint_options import (
 from pytorch_lightning.callbacks.checkpoint_records import (
     RECORDS,
     TURN,
+    kept_by,
     metrics_now,
     not_younger,
+    records,
+    records_after,
     score_of,
     standing,
     story,
@@ -167,7 +171,7 @@ class ModelCheckpoint(Checkpoint):
         return self._every_n_epochs
 
     def setup(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule", stage: str) -> None:
-        folder: str = trainer.strategy.broadcast(self.dirpath or default_folder(trainer))
+        folder: str = decide_once(trainer, lambda: self.dirpath or default_folder(trainer))
         self.dirpath = folder
         if self.save_last == "link":
             check_linkable(folder)
@@ -235,15 +239,15 @@ class ModelCheckpoint(Checkpoint):
         pl_module: "pl.LightningModule",
         exception: BaseException,
     ) -> None:
-        if not self.save_on_exception or not self._may_save(trainer):
+        if not self.save_on_exception or not self._may_save(trainer) or not saves_alone(trainer):
             return
         metrics = metrics_now(trainer)
         try:
-            path = self._free_path(trainer, metrics, self.filename, own=())
-            last = self._last_path(trainer, metrics) if self.save_last else ""
+            path = self._free_path(metrics, self.filename, own=())
+            last = self._last_path(metrics) if self.save_last else ""
             after: dict[str, Any] = {"_turn_step": trainer.global_step}
             after["last_model_path"] = last or self.last_model_path
-            self._carry_out(trainer, _Turn(path, last, [], after))
+            self._carry_out(trainer, _Turn(path, last, [], after), alone=True)
         except Exception as error:  # must not hide what ended the run
             rank_zero_warn(f"`ModelCheckpoint(save_on_exception=True)` could not save: {error}")
         else:
@@ -277,7 +281,9 @@ class ModelCheckpoint(Checkpoint):
         return bool(trainer.strategy.broadcast(over)) if trainer.world_size > 1 else over
 
     def _complain_if_missing(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
-        if self.monitor is None or self.monitor in metrics_now(trainer):
+        if self.monitor is None:
+            return
+        if decide_once(trainer, lambda: self.monitor in metrics_now(trainer)):
             return
         known = trainer.callback_metrics
         message = never_logged(f"ModelCheckpoint(monitor={self.monitor!r})", self.monitor, known)
@@ -290,14 +296,21 @@ class ModelCheckpoint(Checkpoint):
 
     def _serve(self, trainer: "pl.Trainer", *, last_only: bool = False) -> None:
         """Take the opportunity that was asked for; called when all have listened."""
+        turn = decide_once(trainer, lambda: self._next_turn(trainer, last_only=last_only))
+        if turn is None:
+            self._waiting, self._due = True, False
+        else:
+            self._carry_out(trainer, turn)
+
+    def _next_turn(self, trainer: "pl.Trainer", *, last_only: bool) -> _Turn | None:
+        """What to write and to delete; None while the monitor has no value."""
         metrics = metrics_now(trainer)
         score = None
         if self.monitor is not None and not last_only:
             if self.monitor not in metrics:
-                self._waiting, self._due = True, False
-                return
+                return None
             score = score_of(metrics[self.monitor], self.mode)
-        self._carry_out(trainer, self._plan(trainer, metrics, score, ranked=not last_only))
+        return self._plan(trainer, metrics, score, ranked=not last_only)
 
     def _plan(
         self,
@@ -307,33 +320,40 @@ class ModelCheckpoint(Checkpoint):
         *,
         ranked: bool,
     ) -> _Turn:
-        kept, path = self._kept(), ""
+        kept, path = kept_by(self), ""
         fallen: list[str] = []
         nameless = retention.Candidate("", None if score is None else score.item())
-        if ranked and self._ranks(trainer, kept, nameless):
+        if ranked and self._ranks(kept, nameless):
             _, leaving = retention.retain(kept, nameless, best=self.save_top_k, mode=self.mode)
             own = self._deletable(trainer, leaving)
-            path = self._free_path(trainer, metrics, self.filename, own)
+            path = self._free_path(metrics, self.filename, own)
             entry = nameless._replace(path=path)
             kept, fallen = retention.retain(kept, entry, best=self.save_top_k, mode=self.mode)
-        last = self._last_path(trainer, metrics) if self.save_last else ""
+        last = self._last_path(metrics) if self.save_last else ""
         if last:
             kept, replaced = retention.retain_last(kept, retention.Candidate(last))
             fallen = [*fallen, *replaced]
-        after = self._records_after(kept, path, score) if path else self._records()
+        after = records_after(self, kept, path, score) if path else records(self)
         after["last_model_path"] = last or self.last_model_path
         turn = {"_turn_step": trainer.global_step, "_due": False, "_waiting": False}
         gone = [name for name in self._deletable(trainer, fallen) if name not in (path, last)]
         return _Turn(path, last, gone, {**after, **turn, "_fallen": gone})
 
-    def _carry_out(self, trainer: "pl.Trainer", turn: _Turn) -> None:
-        """Write, then believe it, then tell the loggers, then delete."""
+    def _carry_out(self, trainer: "pl.Trainer", turn: _Turn, *, alone: bool = False) -> None:
+        """Write, then believe it, then tell the loggers, then delete.
+
+        Args:
+            alone: In this process, since others may be gone.
+        """
         self._upcoming = turn.after
+        save = trainer._save_alone if alone else trainer.save_checkpoint
         try:
             if turn.path:
-                trainer.save_checkpoint(turn.path, self.save_weights_only)
+                save(turn.path, self.save_weights_only)
             if turn.last and turn.last != turn.path:
-                self._write_last(trainer, turn)
+                self._write_last(trainer, turn, save)
+                if not alone:
+                    trainer.strategy.barrier()
         finally:
             self._upcoming = None
         for name, value in turn.after.items():
@@ -349,56 +369,35 @@ class ModelCheckpoint(Checkpoint):
         if self.verbose:
             rank_zero_info(story(trainer, self, turn.path or turn.last, ranked=bool(turn.path)))
 
-    def _write_last(self, trainer: "pl.Trainer", turn: _Turn) -> None:
+    def _write_last(
+        self, trainer: "pl.Trainer", turn: _Turn, save: Callable[[str, bool], None]
+    ) -> None:
         same_content = turn.path and not paths.is_remote(turn.path)
         if same_content and self.save_last == "link":
             write = link_file
         elif same_content and type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             write = copy_file  # cheaper than to serialize twice
         else:
-            trainer.save_checkpoint(turn.last, self.save_weights_only)
+            save(turn.last, self.save_weights_only)
             return
         if trainer.is_global_zero:
             write(turn.path, turn.last)
-        trainer.strategy.barrier()
 
-    def _ranks(
-        self, trainer: "pl.Trainer", kept: retention.Kept, candidate: retention.Candidate
-    ) -> bool:
+    def _ranks(self, kept: retention.Kept, candidate: retention.Candidate) -> bool:
         if self.save_top_k == 0:
             return False
-        better = retention.ranks(kept, candidate, best=self.save_top_k, mode=self.mode)
-        return bool(trainer.strategy.reduce_boolean_decision(better))
-
-    def _kept(self) -> retention.Kept:
-        if self.monitor is not None:
-            return retention.kept_from(self.best_k_models, self.last_model_path)
-        newest = {self.best_model_path: None} if self.best_model_path else {}
-        return retention.kept_from(newest, self.last_model_path)
+        return retention.ranks(kept, candidate, best=self.save_top_k, mode=self.mode)
 
     def _deletable(self, trainer: "pl.Trainer", names: list[str]) -> list[str]:
         resumed_from = None if trainer.ckpt_path is None else os.fspath(trainer.ckpt_path)
         return retention.deletable(names, folder=str(self.dirpath), resumed_from=resumed_from)
 
-    def _records(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in RECORDS}
-
-    def _records_after(
-        self, kept: retention.Kept, path: str, score: Tensor | None
-    ) -> dict[str, Any]:
-        """The documented attributes once `path` is written."""
-        if score is None:
-            return {**self._records(), "best_model_path": path}
-        scores = {**self.best_k_models, path: score}
-        ranked = {entry.path: scores[entry.path] for entry in kept.ranked}
-        now = standing(ranked, save_top_k=self.save_top_k, mode=self.mode)
-        return {**now, "current_score": score}
-
     def check_monitor_top_k(self, trainer: "pl.Trainer", current: Tensor | None = None) -> bool:
         """Whether a value of the monitor would be among the best."""
         if current is None:
             return False
-        return self._ranks(trainer, self._kept(), retention.Candidate("", float(current)))
+        candidate = retention.Candidate("", float(current))
+        return decide_once(trainer, lambda: self._ranks(kept_by(self), candidate))
 
     def format_checkpoint_name(
         self,
@@ -426,8 +425,8 @@ class ModelCheckpoint(Checkpoint):
         return paths.join(self.dirpath, name) if self.dirpath else name
 
     def file_exists(self, filepath: str | os.PathLike[str], trainer: "pl.Trainer") -> bool:
-        """Whether the first process sees this file."""
-        return bool(trainer.strategy.broadcast(paths.exists(filepath)))
+        """Whether the first process sees this file; to be asked in all processes."""
+        return decide_once(trainer, lambda: paths.exists(filepath))
 
     def to_yaml(self, filepath: str | os.PathLike[str] | None = None) -> None:
         """Write the kept paths and their scores to a YAML file."""
@@ -440,22 +439,18 @@ class ModelCheckpoint(Checkpoint):
         Path(filepath).write_text(yaml.dump(scores), encoding="utf-8")
 
     def _free_path(
-        self,
-        trainer: "pl.Trainer",
-        metrics: dict[str, Tensor],
-        filename: str | None,
-        own: Collection[str],
+        self, metrics: dict[str, Tensor], filename: str | None, own: Collection[str]
     ) -> str:
         """A path that no other file has; those in `own` may be overwritten."""
         path = self.format_checkpoint_name(metrics, filename)
         version = self.STARTING_VERSION
-        while self._enable_version_counter and path not in own and self.file_exists(path, trainer):
+        while self._enable_version_counter and path not in own and paths.exists(path):
             path = self.format_checkpoint_name(metrics, filename, ver=version)
             version += 1
         return path
 
-    def _last_path(self, trainer: "pl.Trainer", metrics: dict[str, Tensor]) -> str:
-        return self._free_path(trainer, metrics, self.CHECKPOINT_NAME_LAST, [self.last_model_path])
+    def _last_path(self, metrics: dict[str, Tensor]) -> str:
+        return self._free_path(metrics, self.CHECKPOINT_NAME_LAST, [self.last_model_path])
 
     def state_dict(self) -> dict[str, Any]:
         now = {name: getattr(self, name) for name in (*RECORDS, *TURN)}
@@ -485,15 +480,21 @@ class ModelCheckpoint(Checkpoint):
 
     def _finish_resume(self, trainer: "pl.Trainer") -> None:
         """Do what the run that wrote the file would have done next, and see what is left of it."""
-        assert trainer.ckpt_path is not None
-        # a file that is younger than the one resumed from has taken over the name
-        for path in not_younger(self._deletable(trainer, self._fallen), trainer.ckpt_path):
+        gone, kept = decide_once(trainer, lambda: self._left_to_do(trainer))
+        for path in gone:
             trainer.strategy.remove_checkpoint(path)
-        # what a later part of the run has deleted cannot be kept
-        there = {p: s for p, s in self.best_k_models.items() if self.file_exists(p, trainer)}
+        there = {path: self.best_k_models[path] for path in kept}
         if len(there) < len(self.best_k_models):
             now = standing(there, save_top_k=self.save_top_k, mode=self.mode)
             for name, value in now.items():
                 setattr(self, name, value)
         if self._due:
             self._ask(trainer)
+
+    def _left_to_do(self, trainer: "pl.Trainer") -> tuple[list[str], list[str]]:
+        """The files that are still to be deleted, and the ranked ones that are still there."""
+        assert trainer.ckpt_path is not None
+        # a file that is younger than the one resumed from has taken over the name
+        gone = not_younger(self._deletable(trainer, self._fallen), trainer.ckpt_path)
+        # what a later part of the run has deleted cannot be kept
+        return gone, [path for path in self.best_k_models if paths.exists(path)]

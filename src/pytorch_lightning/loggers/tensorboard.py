@@ -140,6 +140,10 @@ class TensorBoardLogger(Logger):
         log_dir = self._folder.log_dir
         return join(log_dir, self._sub_dir) if self._sub_dir else log_dir
 
+    def adopt(self, version: int | str | None) -> None:
+        """Take the version that the first process has."""
+        self._folder.adopt(version)
+
     @property
     @rank_zero_experiment
     def experiment(self) -> SummaryWriter:

@@ -44,6 +44,10 @@ class RunFolder:
             self._version = next_version(self.root_dir)
         return self._version
 
+    def adopt(self, version: int | str | None) -> None:
+        """Take a version instead of looking for a free one."""
+        self._version = version
+
     @property
     def log_dir(self) -> str:
         """Folder of this version."""

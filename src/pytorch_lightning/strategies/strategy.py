@@ -45,6 +45,9 @@ class Strategy(StageHooks, ABC):
     A run calls: `connect`, `setup_environment`, `setup`, then the steps, and `teardown` at the end.
     """
 
+    accelerators: tuple[str, ...] | None = None
+    """The names of the accelerators that it works with; None for all."""
+
     def __init__(
         self,
         accelerator: Accelerator | None = None,
@@ -112,6 +115,10 @@ class Strategy(StageHooks, ABC):
             self._checkpoint_io = checkpoint_io
         if "precision" not in self.given_parts:
             self._precision_plugin = precision
+
+    def make_precision(self, precision: str) -> Precision | None:
+        """The precision of this name, where the strategy needs a kind of its own."""
+        return None
 
     @property
     def launcher(self) -> Any | None:
@@ -362,6 +369,20 @@ class Strategy(StageHooks, ABC):
     def broadcast(self, obj: _Broadcast, src: int = 0) -> _Broadcast:
         """Give an object of one process to all."""
 
+    @property
+    def control_group(self) -> Any:
+        """The group for small messages on the CPU; None with one process."""
+        return None
+
+    @plain
+    def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Average gradients over the processes, where backward did not; in place."""
+
+    @plain
+    def gather_objects(self, obj: Any) -> list[Any]:
+        """The objects of all processes, by rank, in every process."""
+        return [self.broadcast(obj, src) for src in range(self.world_size)]
+
     @abstractmethod
     def all_gather(
         self, tensor: Tensor, group: Any | None = None, sync_grads: bool = False
@@ -387,6 +408,11 @@ class Strategy(StageHooks, ABC):
     @property
     def lightning_restore_optimizer(self) -> bool:
         """Whether the trainer restores the optimizers."""
+        return True
+
+    @property
+    def saves_alone(self) -> bool:
+        """Whether the first process can write a checkpoint when others are gone."""
         return True
 
     @property
