@@ -16,6 +16,7 @@ from typing import Any
 from pytorch_lightning.loops import limits
 from pytorch_lightning.loops.evaluate import evaluate, sanity_check
 from pytorch_lightning.loops.marks import serve_requests
+from pytorch_lightning.loops.peers import NO_DATA, meet_peers
 from pytorch_lightning.loops.pulling import NoMoreBatches, end_of_data
 from pytorch_lightning.loops.rewind import batch_start
 from pytorch_lightning.loops.run import Run
@@ -59,6 +60,8 @@ def train_epoch(run: Run) -> None:
     state, hooks, data = run.state, run.hooks, run.train
     assert data is not None
     data.begin_epoch()
+    if run.agreement is not None:
+        run.peers = meet_peers(run)
     if state.requests and state.at in (BATCH, EPOCH_END):
         serve_requests(run)  # what a file that was written between two requests still owes
     if state.at is EPOCH_START:
@@ -83,6 +86,8 @@ def train_epoch(run: Run) -> None:
         run.publish.train.end_epoch()
         step_schedulers(run, plateau=True, epoch=True)
         run.publish.close_train_epoch()
+        if run.agreement is not None:
+            run.agreement.meet("at the end")
         state.at = EPOCH_END
         serve_requests(run)
     state.next_epoch()
@@ -98,7 +103,7 @@ def train_batches(run: Run) -> None:
         if run.rewinds:
             run.before_batch = batch_start(run)
         try:
-            train_batch(run, data.next_batch())
+            train_batch(run, data.next_batch() if run.peers is None else run.peers.next_batch(data))
         except NoMoreBatches:  # the data ended where nobody expected it
             end_of_data(run)
             break
@@ -108,6 +113,8 @@ def train_batches(run: Run) -> None:
         if state.epoch_is_cut:
             break
         after_batch(run)
+    if run.peers is not None:
+        run.peers.forget()
     if any(state.held):  # a stop, a cut or a loader that was shorter than it said
         run.finish_window()
 
@@ -119,6 +126,8 @@ def train_batch(run: Run, batch: Any) -> None:
     output = None
     if batch is None:
         skip_batch(run)
+    elif batch is NO_DATA:
+        run.idle()
     else:
         session.batch = batch = run.transfer(batch, 0)
         session.samples = None
@@ -127,7 +136,11 @@ def train_batch(run: Run, batch: Any) -> None:
             state.epoch_is_cut = True
             step_schedulers(run, plateau=False, epoch=True)  # as documented: on a cut too
             return
+        if run.strategy_starts is not None:
+            run.strategy_starts(batch, state.batch)
         output = run.optimize(batch, state.batch)
+    if run.peers is not None:
+        settle(run)
     run.in_batch = False
     state.batch += 1
     state.batches_seen += 1
@@ -135,7 +148,10 @@ def train_batch(run: Run, batch: Any) -> None:
     if run.schedulers:
         step_schedulers(run, plateau=False)
     state.at = AFTER_BATCH
-    hooks.on_train_batch_end(output, session.batch, state.batch - 1)
+    if batch is not NO_DATA:
+        hooks.on_train_batch_end(output, session.batch, state.batch - 1)
+    if run.agreement is not None and state.batches_seen >= state.meet_at:
+        run.agreement.after_batch()
     if run.publish.train.slots:
         run.publish.train_step()
     session.batch = session.samples = None
@@ -150,6 +166,15 @@ def skip_batch(run: Run) -> None:
     run.state.window_closed = limits.window_closes(run.limits, run.state, is_last=run.train.is_last)
     if run.state.window_closed:
         run.finish_window()
+
+
+def settle(run: Run) -> None:
+    """Learn whether other ranks have more data; if not, the open window ends here."""
+    assert run.peers is not None and run.train is not None
+    run.peers.settle(run.train)
+    if run.train.is_last and any(run.state.held):
+        run.finish_window()
+        run.state.window_closed = True
 
 
 def after_batch(run: Run) -> None:
@@ -167,6 +192,9 @@ def after_batch(run: Run) -> None:
             run.hooks.on_validation_model_zero_grad()
         evaluate(run, "validation")
         state.validated_at = time.monotonic()
+        state.validate_now = False
+        if run.agreement is not None:
+            run.agreement.meet("after the validation")
     state.at = AFTER_VALIDATION
     if run.schedulers:
         step_schedulers(run, plateau=True)

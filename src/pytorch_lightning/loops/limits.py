@@ -78,11 +78,18 @@ def validation_due(limits: Limits, state: State, *, is_last: bool) -> bool:
     if state.stop and may_stop(limits, state):
         return True
     if limits.val_check_time is not None:
-        return time.monotonic() - state.validated_at >= limits.val_check_time
+        return state.validate_now if state.several else time_to_validate(limits, state)
     if limits.val_check_batch == math.inf:
         return is_last
     count = state.batches_seen if limits.val_over_run else state.batch
     return count > 0 and count % limits.val_check_batch == 0
+
+
+def time_to_validate(limits: Limits, state: State) -> bool:
+    """Whether the time between two validations has passed, by the clock of this process."""
+    if limits.val_check_time is None:
+        return False
+    return time.monotonic() - state.validated_at >= limits.val_check_time
 
 
 def count_limit(length: float, limit: int | float, name: str) -> float:

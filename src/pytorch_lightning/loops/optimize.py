@@ -1,6 +1,7 @@
 """One batch to an optimizer step: the closure, automatic and manual."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from pytorch_lightning.loops.signature import (
     bind_training_step,
     bind_zero_grad,
 )
+from pytorch_lightning.loops.window import Window, as_weighted
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.plain_mark import is_plain
 from pytorch_lightning.utilities.rank_zero import warnings_given
@@ -79,7 +81,11 @@ class Step:
         self.output: Any = None
         self.opens = self.closes = self.called = False
         self.held_before = 0
+        self.weight_before: Any = 0.0
         self.unchecked = True
+        self.window = Window(run, index)
+        self.apart = False  # gradients of this step were not exchanged by backward
+        self.empty = False  # the window holds nothing on any rank: nothing moves
 
     def __call__(self) -> Tensor | None:
         """Compute the gradients of one batch."""
@@ -118,24 +124,46 @@ class Step:
         """Run the closure, inside an optimizer step if the accumulation window ends here."""
         state, limits = self.state, self.limits
         one, clips = limits.accumulate == 1, limits.gradient_clip_val
-        held = state.held[self.index]
-        if self.bare and one and not (held or clips or self.hooks.in_step):
+        held, peers = state.held[self.index], self.run.peers
+        if self.bare and one and not (held or clips or self.hooks.in_step or peers):
             return self._run_bare(batch, batch_idx)
         closes = one or window_closes(limits, state, is_last=self.data.is_last)
         state.window_closed = closes
         self.batch, self.batch_idx, self.closes = batch, batch_idx, closes
-        self.held_before = held
+        self.held_before, self.weight_before = held, state.weights[self.index]
         self.opens = held == 0
         self.called = False
-        if closes:
+        if peers is not None and peers.count < peers.world:
+            self.window.short = True
+            self.apart = closes
+        if closes and not self.apart:
             self.step(self)
+        elif closes:
+            self.step(self._without_exchange)
         else:
-            with self.run.strategy.block_backward_sync():
-                self()
+            self._without_exchange()
         if not self.called:
             raise self._not_called()
         output, self.output, self.batch = self.output, None, None
         return output
+
+    def _without_exchange(self) -> Tensor | None:
+        """Compute the gradients of one batch on this rank alone."""
+        strategy = self.run.strategy
+        with strategy.run_alone() if self.window.short else strategy.block_backward_sync():
+            return self()
+
+    def idle(self) -> None:
+        """Take part in the step of a batch that only other ranks have."""
+        state = self.state
+        closes = window_closes(self.limits, state, is_last=False)
+        state.window_closed, self.window.short, self.batch = closes, True, None
+        if state.held[self.index] == 0:
+            self.raw.zero_grad()
+        state.held[self.index] += 1
+        if closes:
+            self.apart = True
+            self.step(self.before_step)
 
     def _not_called(self) -> MisconfigurationException:
         return MisconfigurationException(
@@ -154,6 +182,7 @@ class Step:
         """The same where nobody overrides or hears anything inside a step: as by hand."""
         self.batch, self.batch_idx = batch, batch_idx
         self.called = False
+        self.weight_before = 0.0
         self.raw.step(self.compute)
         self.state.step += 1
         self.state.window_closed = True
@@ -173,6 +202,9 @@ class Step:
         if loss is not None:
             loss.backward()  # type: ignore[no-untyped-call]
         self.run.advanced[self.index] = loss is not None
+        if self.state.assumed[self.index]:
+            self.before_step()
+            self.run.advanced[self.index] = not self.empty
         return loss
 
     def step(self, closure: Callable[[], Any]) -> None:
@@ -181,21 +213,30 @@ class Step:
         self.optimizer_step(closure)
         state.step += 1
         skipped = self.may_skip and self.precision.step_skipped
-        self.run.advanced[index] = state.held[index] > 0 and not skipped
+        self.run.advanced[index] = state.held[index] > 0 and not (skipped or self.empty)
         state.held[index] = 0
 
     def finish(self) -> None:
         """Step with the batches that a window holds which nobody expected to end."""
         if self.state.held[self.index]:
+            self.apart = self.state.several
             self.step(self.before_step)
 
     def before_step(self) -> None:
         """Bring the gradients to their true size, show them, clip them."""
+        if self.apart:
+            self.apart = False
+            parameters = [p for group in self.raw.param_groups for p in group["params"]]
+            self.run.strategy.average_gradients(parameters, 1 / self.window.world)
         if self.unscale is not None:
             self.unscale(self.raw)
-        held, planned = self.state.held[self.index], self.limits.accumulate
-        if held != planned and held:
-            self._scale_gradients(planned / held)
+        factor = self.window.correction()
+        self.empty = factor == 0.0
+        if self.empty:  # the optimizer leaves parameters without a gradient alone
+            self.raw.zero_grad(set_to_none=True)
+            return
+        if factor != 1.0:
+            self._scale_gradients(factor)
         if self.hooks.in_step:
             self.hooks.on_before_optimizer_step(self.raw, self.index)
         if self.clip.own or self.limits.gradient_clip_val:
@@ -221,6 +262,8 @@ class Step:
             _say_skipped()
             self.output = None
             return None
+        elif (weighted := as_weighted(output)) is not None:
+            return self._weighted_loss(*weighted)
         else:
             loss, extra = _unpack(output)
             if loss is None:
@@ -230,12 +273,29 @@ class Step:
         if self.unchecked:
             _check_loss(loss, self.run.module)
             self.unchecked = False
+        if self.state.assumed[self.index]:
+            raise MisconfigurationException(
+                "`training_step` returned a plain loss after weighted ones: return "
+                "`(loss_sum, weight)` for all batches, or for none."
+            )
         divisor = self.limits.accumulate
         if divisor != 1:
             loss = loss / divisor
         self.output = {"loss": loss.detach()}
         if extra:
             self.output.update(extra)
+        peers = self.run.peers
+        if peers is not None and peers.count != peers.world:
+            loss = loss * (peers.world / peers.count)  # the mean over the ranks that have data
+        return loss
+
+    def _weighted_loss(self, loss_sum: Tensor, weight: Any, extra: dict[str, Any]) -> Tensor:
+        if self.unchecked:
+            _check_loss(loss_sum, self.run.module)
+            self.unchecked = False
+        loss = self.window.share(loss_sum, weight, self.weight_before)
+        mean = loss_sum.detach() / weight if isinstance(weight, Tensor) or weight else loss.detach()
+        self.output = {"loss": mean, **extra}
         return loss
 
 
@@ -299,9 +359,10 @@ def bind_optimization(run: Run) -> None:
 
 
 def _bind_automatic(run: Run) -> None:
-    state = run.state
-    if len(state.held) != max(len(run.optimizers), 1):
-        state.held = [0] * max(len(run.optimizers), 1)
+    state, count = run.state, max(len(run.optimizers), 1)
+    for name in ("held", "weights", "assumed"):
+        if len(getattr(state, name)) != count:
+            setattr(state, name, [0] * count)
     wrapped = run.optimizers or [LightningOptimizer(NoOptimizer())]  # type: ignore[arg-type]  # acts
     for optimizer in wrapped:
         optimizer.attach(_engine(run), _toggler(run, optimizer))
@@ -313,6 +374,9 @@ def _bind_automatic(run: Run) -> None:
             step.finish()
 
     run.finish_window = finish_window
+    run.idle = partial(_idle, run, steps)
+    if not is_plain(run.strategy, "on_train_batch_start"):
+        run.strategy_starts = run.strategy.on_train_batch_start
 
 
 def _collecting(run: Run, optimize: Callable[[Any, int], Any]) -> Callable[[Any, int], Any]:
@@ -332,19 +396,31 @@ def _collecting(run: Run, optimize: Callable[[Any, int], Any]) -> Callable[[Any,
 def _several(run: Run, steps: list[Step]) -> Callable[[Any, int], Any]:
     """Each optimizer in turn, or the one whose turn it is by `frequency`."""
     session = run.session
-    turns = [index for index, count in enumerate(run.frequencies) for _ in range(count)]
 
     def optimize(batch: Any, batch_idx: int) -> Any:
         run.advanced[:] = [False] * len(steps)
-        active = [steps[turns[batch_idx % len(turns)]]] if turns else steps
         outputs = []
-        for step in active:
+        for step in _active(run, steps, batch_idx):
             session.toggle(step.raw)
             outputs.append(step.run_batch(batch, batch_idx))
             session.untoggle()
-        return outputs[0] if turns else outputs
+        return outputs[0] if run.frequencies else outputs
 
     return optimize
+
+
+def _active(run: Run, steps: list[Step], batch_idx: int) -> list[Step]:
+    turns = [index for index, count in enumerate(run.frequencies) for _ in range(count)]
+    return [steps[turns[batch_idx % len(turns)]]] if turns else steps
+
+
+def _idle(run: Run, steps: list[Step]) -> None:
+    """Take part in the steps of a batch that only other ranks have."""
+    run.advanced[:] = [False] * len(steps)
+    if run.strategy_starts is not None:
+        run.strategy_starts(None, run.state.batch)
+    for step in _active(run, steps, run.state.batch):
+        step.idle()
 
 
 def _engine(run: Run) -> Callable[[LightningOptimizer, Callable[[], Any], dict[str, Any]], Any]:

@@ -16,7 +16,9 @@ from pytorch_lightning.utilities.enums import RunningStage
 from pytorch_lightning.utilities.types import LRSchedulerConfig
 
 if TYPE_CHECKING:
+    from pytorch_lightning.loops.agreement import Agreement
     from pytorch_lightning.loops.evaluate import Evaluation
+    from pytorch_lightning.loops.peers import Peers
     from pytorch_lightning.loops.predict import Prediction
     from pytorch_lightning.loops.rewind import BatchStart
     from pytorch_lightning.loops.sources import TrainData
@@ -55,6 +57,10 @@ class Run:
     finish_window: Callable[[], None] = lambda: None
     transfer: Callable[[Batch, int], Batch] = lambda batch, loader: batch
     profile: Callable[[str, Callable[..., Any]], Callable[..., Any]] | None = None
+    agreement: "Agreement | None" = None  # of several ranks
+    peers: "Peers | None" = None  # where ranks may have different numbers of batches
+    strategy_starts: Callable[[Batch, int], None] | None = None  # its `on_train_batch_start`
+    idle: Callable[[], None] = lambda: None  # take part in a step for which only others have data
     resumed: bool = False  # from a checkpoint
     enter_stage: Callable[[RunningStage], None] = lambda stage: None
     in_batch: bool = False  # between the start of a batch and its optimizer step

@@ -1,5 +1,6 @@
 """ALL that changes while a run goes on, in one object that can be saved."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -45,6 +46,9 @@ class State:
         step: Optimizer steps, of all optimizers.
         stepped: Batches that ended an accumulation window: the x-axis of loggers.
         held: Per optimizer, how many batches its open accumulation window holds.
+        weights: Per optimizer, the weight of those batches on this rank, for weighted losses.
+        assumed: Per optimizer, the weight by which losses are divided before they are known; all
+            ranks have the same. Zero: the losses are not weighted.
         val_seen: Per validation loader, batches over the whole run: the x of their step values.
         test_seen: The same of test loaders, over the calls of `test`.
     """
@@ -56,6 +60,8 @@ class State:
     stepped: int = 0
     at: Mark = Mark.EPOCH_START
     held: list[int] = field(default_factory=list)
+    weights: list[Any] = field(default_factory=list)
+    assumed: list[float] = field(default_factory=list)
     val_seen: list[int] = field(default_factory=list)
     test_seen: list[int] = field(default_factory=list)
     val_loader: int = 0
@@ -68,6 +74,11 @@ class State:
     window_closed: bool = True  # did the batch that just ran end an accumulation window?
     sanity_checking: bool = False
     requests: list[Callable[[], None]] = field(default_factory=list)
+    several: bool = False  # ranks: they agree on what a single process decides at once
+    meet_at: float = math.inf  # send the next message after so many batches of the run
+    asked_to_stop: bool = False  # by this rank, not agreed on yet
+    asked_to_end: bool = False
+    validate_now: bool = False  # agreed: it is time for a validation by time
 
     _SAVED = (
         "epoch",
@@ -76,6 +87,7 @@ class State:
         "step",
         "stepped",
         "held",
+        "assumed",
         "val_seen",
         "val_loader",
         "val_batch",
@@ -84,6 +96,29 @@ class State:
         "stop",
         "last_reload",
     )
+
+    @property
+    def wants_stop(self) -> bool:
+        """Whether this rank, or all, asked to stop."""
+        return self.stop or self.asked_to_stop
+
+    @wants_stop.setter
+    def wants_stop(self, wanted: bool) -> None:
+        self.stop = wanted and (self.stop or not self.several)
+        self.asked_to_stop = wanted and self.several
+
+    def ask_to_end(self) -> None:
+        """End after the batch that runs, or after one that all ranks agree on."""
+        if self.several:
+            self.asked_to_end = True
+        else:
+            self.terminated = True
+
+    def forget_wishes(self) -> None:
+        """A new run begins: nobody has asked for anything."""
+        self.stop = self.terminated = self.asked_to_stop = self.asked_to_end = False
+        self.validate_now = False
+        self.several, self.meet_at = False, math.inf
 
     def seen(self, stage: str, count: int) -> list[int]:
         """Batches of each evaluation loader so far.
@@ -110,6 +145,7 @@ class State:
         self.at = Mark.EPOCH_START
         self.batch = 0
         self.held = [0] * len(self.held)
+        self.weights = [0.0] * len(self.weights)
         self.epoch_is_cut = self.sanity_checking = False
         self.requests.clear()
         self.last_reload = self.epoch
@@ -127,6 +163,8 @@ class State:
         return {
             **saved,
             "held": list(self.held),
+            "weights": [float(weight) for weight in self.weights],
+            "assumed": list(self.assumed),
             "val_seen": list(self.val_seen),
             "at": self.at.value,
         }
@@ -137,4 +175,5 @@ class State:
             if name in saved:
                 setattr(self, name, saved[name])
         self.held, self.val_seen = list(self.held), list(self.val_seen)
+        self.weights, self.assumed = list(saved.get("weights", [])), list(self.assumed)
         self.at = Mark(saved.get("at", self.at.value))

@@ -375,8 +375,17 @@ class Strategy(StageHooks, ABC):
         return None
 
     @plain
-    def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Average gradients over the processes, where backward did not; in place."""
+    def run_alone(self) -> AbstractContextManager[Any]:
+        """A context in which the steps of this process wait for no other."""
+        return NOTHING
+
+    @plain
+    def average_gradients(self, parameters: Sequence[nn.Parameter], share: float) -> None:
+        """Add up the gradients of all processes, where backward did not; in place.
+
+        Args:
+            share: By what those of this process are multiplied before.
+        """
 
     @plain
     def gather_objects(self, obj: Any) -> list[Any]:

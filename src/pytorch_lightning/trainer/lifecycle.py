@@ -17,6 +17,7 @@ from pytorch_lightning.core.hooks import is_overridden_hook
 from pytorch_lightning.core.module import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer, parse_optimizers
 from pytorch_lightning.loops import snapshot
+from pytorch_lightning.loops.agreement import Agreement
 from pytorch_lightning.loops.dispatch import Hooks
 from pytorch_lightning.loops.evaluate import evaluate as evaluate_loop
 from pytorch_lightning.loops.fit import fit as fit_loop
@@ -27,8 +28,7 @@ from pytorch_lightning.loops.recording import RunSession
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.state import State
 from pytorch_lightning.loops.transfer import bind_transfer
-from pytorch_lightning.trainer import data, verify
-from pytorch_lightning.trainer.ckpt_path import resolve_checkpoint
+from pytorch_lightning.trainer import data, ranks, verify
 from pytorch_lightning.trainer.defaults import (
     CallbackList,
     check_callbacks,
@@ -69,7 +69,7 @@ def fit(
 ) -> None:
     """Set up, train, tear down."""
     module = _module_of(trainer, model)
-    trainer._progress.stop = False
+    trainer._progress.forget_wishes()
     if isinstance(train_dataloaders, LightningDataModule):
         train_dataloaders, datamodule = None, train_dataloaders
     data.check_sources(
@@ -104,8 +104,8 @@ def fit(
 
 def evaluate(
     trainer: "pl.Trainer",
-    stage: str,
     model: Any,
+    stage: str,
     dataloaders: Any,
     ckpt_path: Any,
     verbose: bool,
@@ -321,11 +321,12 @@ def _set_up(
 ) -> dict[str, Any] | None:
     """From the first hook to a module on its device; what was read from a checkpoint, if any."""
     strategy, fn = run.strategy, trainer.state.fn
-    path = resolve_checkpoint(trainer, ckpt_path, model_given=model_given)
     _merge_callbacks(trainer, run)
     strategy.setup_environment()
+    path = ranks.agree_on_checkpoint(trainer, ckpt_path, model_given=model_given)
+    run.agreement = Agreement.of(run)
     trainer.profiler.setup(stage=str(fn), local_rank=trainer.local_rank, log_dir=trainer.log_dir)
-    run.hooks.prepare_data()
+    ranks.prepare_data(trainer, run)
     run.hooks.on_before_accelerator_backend_setup()
     run.hooks.setup(str(fn))
     bind_hooks(trainer, run)
@@ -333,16 +334,27 @@ def _set_up(
         run.hooks.configure_sharded_model()
         run.hooks.on_configure_sharded_model()
         run.hooks.configure_model()
-    checkpoint = None
-    if path is not None:
-        rank_zero_info(f"Restoring states from the checkpoint at {path}")
-        checkpoint = strategy.load_checkpoint(path, weights_only=weights_only)
-        checkpoint = migrate_checkpoint(checkpoint)
-        snapshot.restore_weights(run, checkpoint)
-        snapshot.restore_datamodule(run, checkpoint)
-        snapshot.restore_callbacks(run, trainer.callbacks, checkpoint, trainer)
     strategy.build_optimizers = partial(_build_optimizers, run)
+    if strategy.restore_checkpoint_after_setup:
+        strategy.setup(trainer)
+        return _restore(trainer, run, path, weights_only)
+    checkpoint = _restore(trainer, run, path, weights_only)
     strategy.setup(trainer)
+    return checkpoint
+
+
+def _restore(
+    trainer: "pl.Trainer", run: Run, path: Any, weights_only: bool | None
+) -> dict[str, Any] | None:
+    """What does not belong to training alone: weights, datamodule, callbacks."""
+    if path is None:
+        return None
+    rank_zero_info(f"Restoring states from the checkpoint at {path}")
+    checkpoint = run.strategy.load_checkpoint(path, weights_only=weights_only)
+    checkpoint = migrate_checkpoint(checkpoint)
+    snapshot.restore_weights(run, checkpoint)
+    snapshot.restore_datamodule(run, checkpoint)
+    snapshot.restore_callbacks(run, trainer.callbacks, checkpoint, trainer)
     return checkpoint
 
 

@@ -32,6 +32,7 @@ from pytorch_lightning.strategies.strategy import Strategy
 from pytorch_lightning.trainer import construction, lifecycle
 from pytorch_lightning.trainer.defaults import CallbackList, distinct_keys
 from pytorch_lightning.trainer.gone import why_missing
+from pytorch_lightning.trainer.launch import launched
 from pytorch_lightning.trainer.length import estimated_steps
 from pytorch_lightning.trainer.options import accept_all_spellings
 from pytorch_lightning.trainer.states import RunningStage, TrainerState, TrainerStatus
@@ -180,8 +181,15 @@ class Trainer(ArgparseBridge):
             ckpt_path: Continue from there: a path or URL, 'best', 'last' or 'hpc'.
             weights_only: False lets the checkpoint run code: only for files that you trust.
         """
-        lifecycle.fit(
-            self, model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only
+        launched(
+            lifecycle.fit,
+            self,
+            model,
+            train_dataloaders,
+            val_dataloaders,
+            datamodule,
+            ckpt_path,
+            weights_only,
         )
 
     def validate(
@@ -202,9 +210,11 @@ class Trainer(ArgparseBridge):
         Returns:
             What was logged, one dictionary per loader.
         """
-        return lifecycle.evaluate(
-            self, "validation", model, dataloaders, ckpt_path, verbose, datamodule, weights_only
+        entry, stage = lifecycle.evaluate, "validation"
+        found: list[dict[str, float]] = launched(
+            entry, self, model, stage, dataloaders, ckpt_path, verbose, datamodule, weights_only
         )
+        return found
 
     def test(
         self,
@@ -216,9 +226,11 @@ class Trainer(ArgparseBridge):
         weights_only: bool | None = None,
     ) -> list[dict[str, float]]:
         """Evaluate on test data; the arguments are those of `validate`."""
-        return lifecycle.evaluate(
-            self, "test", model, dataloaders, ckpt_path, verbose, datamodule, weights_only
+        entry, stage = lifecycle.evaluate, "test"
+        found: list[dict[str, float]] = launched(
+            entry, self, model, stage, dataloaders, ckpt_path, verbose, datamodule, weights_only
         )
+        return found
 
     def predict(
         self,
@@ -237,8 +249,9 @@ class Trainer(ArgparseBridge):
         Returns:
             What `predict_step` returned per batch, on the CPU; one list per loader if several.
         """
-        found: list[Any] | None = lifecycle.predict(
-            self, model, dataloaders, datamodule, return_predictions, ckpt_path, weights_only
+        options = (return_predictions, ckpt_path, weights_only)
+        found: list[Any] | None = launched(
+            lifecycle.predict, self, model, dataloaders, datamodule, *options
         )
         return found
 
@@ -253,6 +266,16 @@ class Trainer(ArgparseBridge):
         Raises:
             AttributeError: If no module was attached by fit, validate, test or predict.
         """
+        self._save_alone(filepath, weights_only, storage_options)
+        self.strategy.barrier("Trainer.save_checkpoint")
+
+    def _save_alone(
+        self,
+        filepath: str | Path,
+        weights_only: bool | None = None,
+        storage_options: Any | None = None,
+    ) -> None:
+        """Write a checkpoint without waiting for the other processes, which may be gone."""
         run = self._fit_run if self._is_current(self._fit_run) else self._run
         if run is None:
             raise AttributeError(
@@ -263,7 +286,6 @@ class Trainer(ArgparseBridge):
             logger.save()  # a run that goes on from this file does not log these rows again
         checkpoint = snapshot.capture(run, self._callbacks, weights_only=bool(weights_only))
         self.strategy.save_checkpoint(checkpoint, filepath, storage_options=storage_options)
-        self.strategy.barrier("Trainer.save_checkpoint")
 
     def request_checkpoint(self, serve: Callable[[], None]) -> None:
         """Have `serve` called at the next point where this run can be resumed.
@@ -530,11 +552,11 @@ class Trainer(ArgparseBridge):
     @property
     def should_stop(self) -> bool:
         """Set it to stop after the current batch, once the minimums are met."""
-        return self._progress.stop
+        return self._progress.wants_stop
 
     @should_stop.setter
     def should_stop(self, should_stop: bool) -> None:
-        self._progress.stop = bool(should_stop)
+        self._progress.wants_stop = bool(should_stop)
 
     @property
     def training(self) -> bool:

@@ -1,0 +1,31 @@
+"""What the ranks of a run agree on before it begins."""
+
+from typing import TYPE_CHECKING, Any
+
+from pytorch_lightning.loops.run import Run
+from pytorch_lightning.trainer.ckpt_path import resolve_checkpoint
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+
+def agree_on_checkpoint(trainer: "pl.Trainer", given: Any, *, model_given: bool) -> Any:
+    """The path that rank 0 finds: files may look different elsewhere, or change meanwhile."""
+    strategy = trainer.strategy
+    if strategy.world_size == 1:
+        return resolve_checkpoint(trainer, given, model_given=model_given)
+    path = None
+    if strategy.is_global_zero:
+        path = resolve_checkpoint(trainer, given, model_given=model_given)
+    trainer._ckpt_path = path = strategy.broadcast(path)
+    return path
+
+
+def prepare_data(trainer: "pl.Trainer", run: Run) -> None:
+    """Call `prepare_data` once per machine, or once in all; everybody waits until it is done."""
+    strategy = run.strategy
+    owner = run.datamodule if run.datamodule is not None else run.module
+    per_node = getattr(owner, "prepare_data_per_node", True)
+    if (strategy.local_rank if per_node else strategy.global_rank) == 0:
+        run.hooks.prepare_data()
+    strategy.barrier("prepare_data")
