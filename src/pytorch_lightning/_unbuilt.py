@@ -22,13 +22,12 @@ _FSDP = 'use `strategy="fsdp"` where it is available, else one device'
 _ASYNC = "use `TorchCheckpointIO`"
 
 _PRECISIONS = {
-    "BitsandbytesPrecision": _MIXED,
+    "ApexMixedPrecisionPlugin": 'apex is gone; use `Trainer(precision="16-mixed")`',
     "DeepSpeedPrecision": _MIXED,
     "FSDPPrecision": _MIXED,
     "HPUPrecisionPlugin": _GONE_DEVICE,
     "IPUPrecisionPlugin": _GONE_DEVICE,
     "ShardedNativeMixedPrecisionPlugin": _MIXED,
-    "TransformerEnginePrecision": _MIXED,
     "XLAPrecision": _MIXED,
 }
 _CHECKPOINT_IOS = {
@@ -65,13 +64,9 @@ _CLI = {
 # module without "pytorch_lightning." -> name -> what to do instead
 UNBUILT_NAMES: dict[str, dict[str, str]] = {
     "accelerators": {
-        "CUDAAccelerator": _CPU,
         "HPUAccelerator": _GONE_DEVICE,
         "IPUAccelerator": _GONE_DEVICE,
-        "MPSAccelerator": _CPU,
         "XLAAccelerator": _CPU,
-        "call_register_accelerators": "register with `AcceleratorRegistry.register`",
-        "find_usable_cuda_devices": _CPU,
     },
     "callbacks": {
         "BackboneFinetuning": _FREEZE,
@@ -128,21 +123,8 @@ UNBUILT_NAMES: dict[str, dict[str, str]] = {
         "DataParallelPlugin": _DDP,
         "HorovodPlugin": _DDP,
         "IPUPlugin": _GONE_DEVICE,
-        "LayerSync": "convert with `torch.nn.SyncBatchNorm.convert_sync_batchnorm`",
-        "TorchSyncBatchNorm": "convert with `torch.nn.SyncBatchNorm.convert_sync_batchnorm`",
     },
-    "plugins.environments": {
-        name: _LAUNCH
-        for name in (
-            "BaguaEnvironment",
-            "KubeflowEnvironment",
-            "LSFEnvironment",
-            "MPIEnvironment",
-            "SLURMEnvironment",
-            "TorchElasticEnvironment",
-            "XLAEnvironment",
-        )
-    },
+    "plugins.environments": {"BaguaEnvironment": _DDP},
     "plugins.io": _CHECKPOINT_IOS,
     "plugins.precision": _PRECISIONS,
     "profilers": {
@@ -151,11 +133,9 @@ UNBUILT_NAMES: dict[str, dict[str, str]] = {
     },
     "strategies": {
         **_GONE_STRATEGIES,
-        "DDPStrategy": _ONE_DEVICE,
         "DeepSpeedStrategy": _ONE_DEVICE,
         "FSDPStrategy": _ONE_DEVICE,
         "ModelParallelStrategy": _ONE_DEVICE,
-        "ParallelStrategy": _ONE_DEVICE,
         "SingleDeviceXLAStrategy": _CPU,
         "XLAStrategy": _CPU,
     },
@@ -200,8 +180,6 @@ UNBUILT_NAMES: dict[str, dict[str, str]] = {
 }
 
 UNBUILT_MODULES: dict[str, str] = {
-    "accelerators.cuda": _CPU,
-    "accelerators.mps": _CPU,
     "accelerators.xla": _CPU,
     "callbacks.batch_size_finder": _TUNE,
     "callbacks.device_stats_monitor": "log `torch.cuda.memory_stats()` in a `Callback`",
@@ -228,12 +206,10 @@ UNBUILT_MODULES: dict[str, str] = {
     "profilers.simple": _PROFILE,
     "profilers.xla": _PROFILE,
     "serve": _SERVE,
-    "strategies.ddp": _ONE_DEVICE,
     "strategies.deepspeed": _ONE_DEVICE,
     "strategies.fsdp": _ONE_DEVICE,
     "strategies.launchers": _LAUNCH,
     "strategies.model_parallel": _ONE_DEVICE,
-    "strategies.parallel": _ONE_DEVICE,
     "strategies.single_xla": _CPU,
     "strategies.xla": _CPU,
     "trainer.connectors": "use the public members of `Trainer`",

@@ -6,16 +6,7 @@ from pytorch_lightning.distributed import ClusterEnvironment, LightningEnvironme
 from pytorch_lightning.distributed.environments import launched_processes
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-NAMES = [
-    *("MASTER_ADDR", "MASTER_PORT", "STANDALONE_PORT", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK"),
-    *("WORLD_SIZE", "SLURM_NTASKS", "SLURM_JOB_NAME", "OMPI_COMM_WORLD_SIZE"),
-]
-
-
-@pytest.fixture(autouse=True)
-def clean(monkeypatch):
-    for name in NAMES:
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("launched")
 
 
 def test_alone_on_this_machine():
@@ -85,3 +76,25 @@ def test_an_interactive_slurm_shell_is_no_launch(monkeypatch):
     monkeypatch.setenv("SLURM_NTASKS", "4")
     monkeypatch.setenv("SLURM_JOB_NAME", "bash")
     assert launched_processes() is None
+
+
+@pytest.mark.parametrize(
+    ("variables", "devices", "nodes", "said"),
+    [
+        ({"LOCAL_RANK": "0", "WORLD_SIZE": "4"}, 2, 1, "ask for 2 processes, but somebody started"),
+        ({"LOCAL_RANK": "2"}, 2, 1, "`LOCAL_RANK=2`.*`devices=2` numbers them from 0 to 1"),
+        ({"NODE_RANK": "1"}, 2, 1, "`NODE_RANK=1`.*`num_nodes=1` numbers them from 0 to 0"),
+    ],
+)  # fmt: skip
+def test_variables_by_hand_are_compared_with_the_arguments(
+    launched, variables, devices, nodes, said
+):
+    launched(**variables)
+    with pytest.raises(ValueError, match=said):
+        LightningEnvironment().validate_settings(devices, nodes)
+
+
+def test_variables_by_hand_that_fit(launched):
+    launched(LOCAL_RANK="1", NODE_RANK="1", WORLD_SIZE="4")
+    LightningEnvironment().validate_settings(num_devices=2, num_nodes=2)
+    LightningEnvironment().validate_settings(num_devices=1, num_nodes=1)

@@ -6,6 +6,7 @@ import os
 import socket
 from abc import ABC, abstractmethod
 
+from pytorch_lightning.distributed.asked import Asked
 from pytorch_lightning.utilities.environ import read_int, read_text
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
@@ -119,6 +120,27 @@ class LightningEnvironment(ClusterEnvironment):
     def node_rank(self) -> int:
         """`NODE_RANK`, else `GROUP_RANK`, else 0."""
         return read_int("NODE_RANK", read_int("GROUP_RANK")) or 0
+
+    def validate_settings(self, num_devices: int, num_nodes: int) -> None:
+        """Compare what was asked with the variables of processes that were started by hand.
+
+        One process is never compared: scripts that the trainer starts again may use it, too.
+        """
+        size, rank, node = (read_int(n) for n in ("WORLD_SIZE", "LOCAL_RANK", "NODE_RANK"))
+        if num_devices * num_nodes == 1:
+            return
+        if rank is not None and size is not None:
+            asked = Asked(num_devices, num_nodes)
+            asked.check_count(size, by="somebody", told_by=f"WORLD_SIZE={size}, LOCAL_RANK={rank}")
+        for name, number, count, argument in (
+            ("LOCAL_RANK", rank, num_devices, "devices"),
+            ("NODE_RANK", node, num_nodes, "num_nodes"),
+        ):
+            if number is not None and not 0 <= number < count:
+                raise ValueError(
+                    f"`{name}={number}` in the environment, but `{argument}={count}` numbers them "
+                    f"from 0 to {count - 1}. Change one of the two."
+                )
 
     def teardown(self) -> None:
         """Forget the number of processes that the trainer announced."""

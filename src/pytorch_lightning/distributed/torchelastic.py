@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pytorch_lightning.distributed.asked import Asked
 from pytorch_lightning.distributed.environments import ClusterEnvironment
 from pytorch_lightning.utilities.environ import read_int, read_text
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from pytorch_lightning.utilities.rank_zero import rank_zero_only, warnings_given
 
 
 class TorchElasticEnvironment(ClusterEnvironment):
@@ -18,12 +19,12 @@ class TorchElasticEnvironment(ClusterEnvironment):
     @property
     def main_address(self) -> str:
         """`MASTER_ADDR`."""
-        return read_text("MASTER_ADDR") or "127.0.0.1"
+        return read_text("MASTER_ADDR") or _assume("MASTER_ADDR", "127.0.0.1")
 
     @property
     def main_port(self) -> int:
         """`MASTER_PORT`."""
-        return read_int("MASTER_PORT") or 12910
+        return read_int("MASTER_PORT") or int(_assume("MASTER_PORT", "12910"))
 
     @staticmethod
     def detect() -> bool:
@@ -52,3 +53,16 @@ class TorchElasticEnvironment(ClusterEnvironment):
     def node_rank(self) -> int:
         """`GROUP_RANK`."""
         return read_int("GROUP_RANK") or 0
+
+    def validate_settings(self, num_devices: int, num_nodes: int) -> None:
+        """Compare what was asked with `WORLD_SIZE` and `LOCAL_WORLD_SIZE`."""
+        asked, size = Asked(num_devices, num_nodes), self.world_size()
+        asked.check_count(size, by="torchrun", told_by=f"WORLD_SIZE={size}")
+        here = read_int("LOCAL_WORLD_SIZE")
+        if here is not None:
+            asked.check_here(here, by="torchrun", told_by=f"LOCAL_WORLD_SIZE={here}")
+
+
+def _assume(name: str, value: str) -> str:
+    warnings_given.warn(f"`{name}` is not set, as torchrun would: {value} is used.")
+    return value

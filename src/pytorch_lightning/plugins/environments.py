@@ -1,5 +1,23 @@
 """The cluster environments, under the documented path."""
 
-from pytorch_lightning.distributed import ClusterEnvironment, LightningEnvironment
+from pytorch_lightning.distributed import (
+    ClusterEnvironment,
+    KubeflowEnvironment,
+    LightningEnvironment,
+    LSFEnvironment,
+    MPIEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+    XLAEnvironment,
+)
 
-__all__ = ["ClusterEnvironment", "LightningEnvironment"]
+__all__ = [
+    "ClusterEnvironment",
+    "KubeflowEnvironment",
+    "LSFEnvironment",
+    "LightningEnvironment",
+    "MPIEnvironment",
+    "SLURMEnvironment",
+    "TorchElasticEnvironment",
+    "XLAEnvironment",
+]

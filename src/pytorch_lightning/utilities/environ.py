@@ -20,13 +20,47 @@ VARIABLES: Mapping[str, str] = {
     "TORCHELASTIC_RUN_ID": "set by torchrun",
     "SLURM_NTASKS": "how many processes SLURM starts",
     "SLURM_PROCID": "the rank, as SLURM says it",
+    "SLURM_LOCALID": "the rank among the tasks of this node",
+    "SLURM_NODEID": "the number of this node",
+    "SLURM_NNODES": "how many nodes the job has",
+    "SLURM_NTASKS_PER_NODE": "what `--ntasks-per-node` asked for",
+    "SLURM_TASKS_PER_NODE": "tasks of each node of the job, as in `2(x3),1`",
+    "SLURM_NODELIST": "the nodes of the job; the first one has rank 0",
+    "SLURM_JOB_NODELIST": "the same",
+    "SLURM_STEP_ID": "set by `srun`",
+    "SLURM_STEP_NODELIST": "the nodes that `srun` uses",
+    "SLURM_STEP_NUM_NODES": "how many these are",
+    "SLURM_STEP_TASKS_PER_NODE": "tasks of each of them, as in `2(x3),1`",
     "SLURM_JOB_ID": "the number of the SLURM job",
+    "SLURM_ARRAY_JOB_ID": "the number of the job array, for `scontrol requeue`",
+    "SLURM_ARRAY_TASK_ID": "the number within it",
     "SLURM_JOB_NAME": "its name; `bash` and `interactive` are no batch jobs",
+    "ENVIRONMENT": "BATCH in job scripts of SLURM",
+    "LSB_JOBID": "the number of the LSF job",
+    "LSB_DJOB_RANKFILE": "a file with its hosts",
+    "JSM_NAMESPACE_SIZE": "how many processes jsrun starts",
     "JSM_NAMESPACE_RANK": "the rank, as jsrun says it",
+    "JSM_NAMESPACE_LOCAL_RANK": "the rank among those of this machine",
+    "JSM_NAMESPACE_LOCAL_SIZE": "how many these are",
+    "OMPI_COMM_WORLD_SIZE": "how many processes Open MPI starts",
+    "OMPI_COMM_WORLD_RANK": "the rank, as Open MPI says it",
+    "PMI_SIZE": "how many processes MPICH starts",
+    "PMI_RANK": "the rank, as MPICH says it",
+    "MV2_COMM_WORLD_SIZE": "how many processes MVAPICH2 starts",
     "CUBLAS_WORKSPACE_CONFIG": "what deterministic CUDA needs; kept where it is set",
     "COLAB_GPU": "set in Colab notebooks",
     "TQDM_MINITERS": "the refresh rate of the progress bar where it is longer",
 }
+
+
+class MissingVariable(KeyError, ValueError):
+    """A variable that the launcher of the processes should have set."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+
+    def __str__(self) -> str:
+        return f"`{self.args[0]}` is not in the environment, where the launcher should put it."
 
 
 def read_text(name: str, default: str | None = None) -> str | None:
@@ -43,6 +77,20 @@ def read_int(name: str, default: int | None = None) -> int | None:
         return int(text)
     except ValueError:
         raise ValueError(f"`{name}={text}` in the environment: pass a whole number.") from None
+
+
+def require_text(name: str) -> str:
+    """The value; a missing one raises and names the variable."""
+    text = read_text(name)
+    if text is None:
+        raise MissingVariable(name)
+    return text
+
+
+def require_int(name: str) -> int:
+    """The value as a whole number; a missing one raises too."""
+    require_text(name)
+    return read_int(name) or 0
 
 
 def read_flag(name: str, *, default: bool = False) -> bool:

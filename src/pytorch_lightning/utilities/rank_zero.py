@@ -26,7 +26,10 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-_RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+_RANK_VARIABLES = (
+    *("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"),
+    *("OMPI_COMM_WORLD_RANK", "PMI_RANK"),
+)
 _Result = TypeVar("_Result")
 
 
