@@ -5,11 +5,11 @@ import os
 
 import pytest
 import torch
+from tests.distributed.ranks import run_ranks
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 import pytorch_lightning as pl
-from tests.distributed.ranks import run_ranks
 
 QUIET = dict(
     accelerator="cpu",

@@ -1,6 +1,7 @@
 """A run to a checkpoint and back, exactly."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from pytorch_lightning.checkpoint import schema
@@ -12,6 +13,7 @@ from pytorch_lightning.loops.metric_objects import (
     restore_metrics,
     without_caches,
 )
+from pytorch_lightning.loops.rank_states import of_this_rank, seed_anew, with_all_ranks
 from pytorch_lightning.loops.rewind import BatchStart, open_gradients
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.state import Mark, State
@@ -69,7 +71,7 @@ def _capture(run: Run, callbacks: Sequence[Any], *, weights_only: bool) -> dict[
     for listener in listeners:
         listener(checkpoint)
     if not weights_only:
-        checkpoint["loops"][schema.OWN] = _own(run, saved)
+        checkpoint["loops"][schema.OWN] = with_all_ranks(run, _own(run, saved))
     return checkpoint
 
 
@@ -308,6 +310,7 @@ def restore_training(run: Run, checkpoint: dict[str, Any]) -> None:
     if own is None:
         _say_foreign(run)
         return
+    own = of_this_rank(run, own)
     device = run.module.device
     run.publish.train.load_state_dict(own["results"], device, run.module)
     restore_metrics(run.module, own.get("metrics", {}))
@@ -324,7 +327,9 @@ def restore_training(run: Run, checkpoint: dict[str, Any]) -> None:
     assert run.train is not None
     run.train.position = own.get("train")
     run.train.is_last = own.get("train_is_last", False)
-    run.train.restore_rng = lambda: restore_rng(own["rng"])
+    run.state.weights = list(own.get("weights", []))
+    rng = own["rng"]
+    run.train.restore_rng = partial(restore_rng, rng) if rng else partial(seed_anew, run)
     validation = run.evaluation.get("validation")
     if validation is not None:
         validation.results.load_state_dict(own.get("results_validation", []), device, run.module)

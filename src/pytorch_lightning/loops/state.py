@@ -163,7 +163,6 @@ class State:
         return {
             **saved,
             "held": list(self.held),
-            "weights": [float(weight) for weight in self.weights],
             "assumed": list(self.assumed),
             "val_seen": list(self.val_seen),
             "at": self.at.value,
@@ -175,5 +174,5 @@ class State:
             if name in saved:
                 setattr(self, name, saved[name])
         self.held, self.val_seen = list(self.held), list(self.val_seen)
-        self.weights, self.assumed = list(saved.get("weights", [])), list(self.assumed)
+        self.assumed = list(self.assumed)
         self.at = Mark(saved.get("at", self.at.value))

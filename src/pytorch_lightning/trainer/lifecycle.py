@@ -474,6 +474,7 @@ def _detach(trainer: "pl.Trainer", run: Run) -> None:
 def _fail(trainer: "pl.Trainer", run: Run, error: BaseException) -> None:
     """An error anywhere: everybody hears of it, everybody tears down, the first error stays."""
     add_note(run, error)
+    run.failed = True
     trainer.state.status = TrainerStatus.INTERRUPTED
     if isinstance(error, KeyboardInterrupt):
         rank_zero_info("Interrupted by the user: tearing down.")
