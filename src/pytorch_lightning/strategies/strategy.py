@@ -45,6 +45,12 @@ class Strategy(StageHooks, ABC):
     A run calls: `connect`, `setup_environment`, `setup`, then the steps, and `teardown` at the end.
     """
 
+    forward_communicates: bool = False
+    """Whether a step waits for the same step of all other processes."""
+
+    allows_inference_mode: bool = True
+    """Whether evaluation may run under `torch.inference_mode` instead of `torch.no_grad`."""
+
     accelerators: tuple[str, ...] | None = None
     """The names of the accelerators that it works with; None for all."""
 
@@ -181,6 +187,16 @@ class Strategy(StageHooks, ABC):
     def world_size(self) -> int:
         """The number of processes."""
         return 1
+
+    @property
+    def data_rank(self) -> int:
+        """Which share of the data is this process's; those of one share get the same batches."""
+        return self.global_rank
+
+    @property
+    def data_world(self) -> int:
+        """Into how many shares the data is dealt."""
+        return self.world_size
 
     # Set-up.
 

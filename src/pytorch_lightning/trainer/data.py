@@ -151,7 +151,7 @@ def attach_evaluation(trainer: "pl.Trainer", run: Run, stage: str, loaders: Any)
     hook = "val_dataloader" if stage == "validation" else "test_dataloader"
     limit = trainer.limit_val_batches if stage == "validation" else trainer.limit_test_batches
     load = loader_hook(loaders, run.datamodule, run.module, hook)
-    alone = run.train is None and trainer.inference_mode
+    alone = run.train is None and _infers(trainer)
 
     def open_data() -> EvalData:
         return _open(_advised(run, load, hook), limit, hook)
@@ -162,6 +162,10 @@ def attach_evaluation(trainer: "pl.Trainer", run: Run, stage: str, loaders: Any)
         no_gradients=torch.inference_mode if alone else torch.no_grad,
         reload_every=trainer.reload_dataloaders_every_n_epochs,
     )
+
+
+def _infers(trainer: "pl.Trainer") -> bool:
+    return trainer.inference_mode and trainer.strategy.allows_inference_mode
 
 
 def _open(loaders: Any, limit: int | float, hook: str) -> EvalData:
@@ -196,7 +200,7 @@ def attach_prediction(trainer: "pl.Trainer", run: Run, loaders: Any, *, keep: bo
 
     run.prediction = Prediction(
         load=open_data,
-        no_gradients=torch.inference_mode if trainer.inference_mode else torch.no_grad,
+        no_gradients=torch.inference_mode if _infers(trainer) else torch.no_grad,
         keep=keep,
         collect=any(c.interval.on_epoch for c in trainer.prediction_writer_callbacks),
     )
