@@ -1,20 +1,32 @@
 """What may be given as `plugins=`."""
 
 from pytorch_lightning.plugins.environments import ClusterEnvironment
-from pytorch_lightning.plugins.io import CheckpointIO, TorchCheckpointIO
+from pytorch_lightning.plugins.io import CheckpointIO, TorchCheckpointIO, XLACheckpointIO
+from pytorch_lightning.plugins.layer_sync import LayerSync, TorchSyncBatchNorm
 from pytorch_lightning.plugins.precision import (
+    BitsandbytesPrecision,
     DoublePrecision,
     HalfPrecision,
     MixedPrecision,
     Precision,
+    TorchAOPrecision,
+    TransformerEnginePrecision,
+    XLAPrecision,
 )
 
 __all__ = [
+    "BitsandbytesPrecision",
     "CheckpointIO",
     "ClusterEnvironment",
     "DoublePrecision",
     "HalfPrecision",
+    "LayerSync",
     "MixedPrecision",
     "Precision",
+    "TorchAOPrecision",
     "TorchCheckpointIO",
+    "TorchSyncBatchNorm",
+    "TransformerEnginePrecision",
+    "XLACheckpointIO",
+    "XLAPrecision",
 ]

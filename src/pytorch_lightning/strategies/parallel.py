@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from pytorch_lightning.accelerators import Accelerator
 from pytorch_lightning.checkpoint.io import CheckpointIO
 from pytorch_lightning.distributed import collectives
 from pytorch_lightning.distributed.environments import ClusterEnvironment, LightningEnvironment
+from pytorch_lightning.distributed.layer_sync import (
+    LayerSync,
+    TorchSyncBatchNorm,
+    has_batch_norm,
+)
 from pytorch_lightning.distributed.process_group import (
     DEFAULT_TIMEOUT,
     control_group,
@@ -22,7 +27,9 @@ from pytorch_lightning.distributed.process_group import (
     leave_group,
 )
 from pytorch_lightning.precision import Precision
+from pytorch_lightning.strategies.gradients import sum_gradients
 from pytorch_lightning.strategies.strategy import Strategy
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 if TYPE_CHECKING:
     from pytorch_lightning.distributed.launchers import Launcher
@@ -48,13 +55,21 @@ class ParallelStrategy(Strategy, ABC):
     ) -> None:
         super().__init__(accelerator, checkpoint_io, precision_plugin)
         self.parallel_devices = parallel_devices
+        self.given_devices = parallel_devices
         self.given_environment = cluster_environment
         self._environment = cluster_environment
+        self._start_method: str = "popen"
         self.num_nodes = 1
-        self.sync_batchnorm = False
+        self.layer_sync: LayerSync | None = None
+        """What makes layers look at the batches of all processes, in `fit`."""
         self.process_group_backend: str | None = None
         self.timeout: timedelta = DEFAULT_TIMEOUT
         self._launcher: Launcher | None = None
+
+    @property
+    def start_method(self) -> str:
+        """How processes are started: 'popen', or 'spawn', 'fork' or 'forkserver'."""
+        return self._start_method
 
     @property
     def launcher(self) -> Launcher | None:
@@ -80,7 +95,7 @@ class ParallelStrategy(Strategy, ABC):
 
     def assign_devices(self, devices: Sequence[torch.device]) -> None:
         """Take the devices that were asked for, unless they were given here."""
-        if self.parallel_devices is None:
+        if self.given_devices is None:
             self.parallel_devices = list(devices)
 
     @property
@@ -139,7 +154,15 @@ class ParallelStrategy(Strategy, ABC):
     def setup_environment(self) -> None:
         """Prepare the device, then meet the other processes."""
         super().setup_environment()
+        self.setup_distributed()
+
+    def set_world_ranks(self) -> None:
+        """Tell the environment the number of this process."""
         self.tell_ranks()
+
+    def setup_distributed(self) -> None:
+        """Meet the other processes."""
+        self.set_world_ranks()
         join_group(
             self.cluster_environment,
             backend=self.backend,
@@ -164,7 +187,35 @@ class ParallelStrategy(Strategy, ABC):
             "precision": self.precision_plugin.precision,
         }
 
+    def setup(self, trainer: Any) -> None:
+        """Place the module, then make what refers to its parameters."""
+        if trainer.state.fn == "fit":
+            self._synchronize_layers()
+        super().setup(trainer)
+
+    def _synchronize_layers(self) -> None:
+        sync, module = self.layer_sync, self._lightning_module
+        if sync is None or module is None or self.world_size == 1:
+            return
+        on_cpu = self.root_device.type == "cpu"
+        if on_cpu and isinstance(sync, TorchSyncBatchNorm) and has_batch_norm(module):
+            raise MisconfigurationException(
+                "`sync_batchnorm=True`: torch synchronizes batch norm on GPUs only, and this run "
+                "computes on the CPU. Leave it out, or pass accelerator='gpu'."
+            )
+        sync.apply(module)
+
     # Several processes.
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter], share: float) -> None:
+        """Add the gradients of all processes that backward left apart, each times its share.
+
+        Every process has to call this, with the same parameters.
+
+        Args:
+            share: 0 for a process without data; `1 / world_size` everywhere gives the mean.
+        """
+        sum_gradients(parameters, share)
 
     @property
     def control_group(self) -> Any:
@@ -212,6 +263,8 @@ class ParallelStrategy(Strategy, ABC):
 
     def teardown(self) -> None:
         """Bring the module home."""
+        if self.layer_sync is not None and self._lightning_module is not None:
+            self.layer_sync.revert(self._lightning_module)
         super().teardown()
         self.cluster_environment.teardown()
 
