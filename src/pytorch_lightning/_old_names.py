@@ -1,7 +1,6 @@
 """Old names of classes and functions: where each is now."""
 
 _PRECISIONS = {
-    "ApexMixedPrecisionPlugin": "plugins:MixedPrecision",
     "BitsandbytesPrecisionPlugin": "plugins:BitsandbytesPrecision",
     "DeepSpeedPrecisionPlugin": "plugins:DeepSpeedPrecision",
     "DoublePrecisionPlugin": "plugins:DoublePrecision",

@@ -28,12 +28,10 @@ _PRECISIONS = {
     "HPUPrecisionPlugin": _GONE_DEVICE,
     "IPUPrecisionPlugin": _GONE_DEVICE,
     "ShardedNativeMixedPrecisionPlugin": _MIXED,
-    "XLAPrecision": _MIXED,
 }
 _CHECKPOINT_IOS = {
     "AsyncCheckpointIO": _ASYNC,
     "HPUCheckpointIO": _ASYNC,
-    "XLACheckpointIO": _ASYNC,
 }
 _GONE_STRATEGIES = {
     "BaguaStrategy": _DDP,
@@ -66,7 +64,6 @@ UNBUILT_NAMES: dict[str, dict[str, str]] = {
     "accelerators": {
         "HPUAccelerator": _GONE_DEVICE,
         "IPUAccelerator": _GONE_DEVICE,
-        "XLAAccelerator": _CPU,
     },
     "callbacks": {
         "BackboneFinetuning": _FREEZE,
@@ -136,8 +133,6 @@ UNBUILT_NAMES: dict[str, dict[str, str]] = {
         "DeepSpeedStrategy": _ONE_DEVICE,
         "FSDPStrategy": _ONE_DEVICE,
         "ModelParallelStrategy": _ONE_DEVICE,
-        "SingleDeviceXLAStrategy": _CPU,
-        "XLAStrategy": _CPU,
     },
     "tuner": {"Tuner": _TUNE},
     "utilities": {
@@ -180,7 +175,6 @@ UNBUILT_NAMES: dict[str, dict[str, str]] = {
 }
 
 UNBUILT_MODULES: dict[str, str] = {
-    "accelerators.xla": _CPU,
     "callbacks.batch_size_finder": _TUNE,
     "callbacks.device_stats_monitor": "log `torch.cuda.memory_stats()` in a `Callback`",
     "callbacks.finetuning": _FREEZE,
@@ -210,8 +204,6 @@ UNBUILT_MODULES: dict[str, str] = {
     "strategies.fsdp": _ONE_DEVICE,
     "strategies.launchers": _LAUNCH,
     "strategies.model_parallel": _ONE_DEVICE,
-    "strategies.single_xla": _CPU,
-    "strategies.xla": _CPU,
     "trainer.connectors": "use the public members of `Trainer`",
     "tuner.auto_gpu_select": _ONE_DEVICE,
     "tuner.batch_size_scaling": _TUNE,

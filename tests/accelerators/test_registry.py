@@ -1,7 +1,18 @@
+import importlib.metadata
+import sys
+from types import ModuleType
+
 import pytest
 import torch
 
-from pytorch_lightning.accelerators import Accelerator, AcceleratorRegistry, CPUAccelerator
+from pytorch_lightning import Trainer
+from pytorch_lightning.accelerators import (
+    Accelerator,
+    AcceleratorRegistry,
+    CPUAccelerator,
+    call_register_accelerators,
+)
+from pytorch_lightning.demos.boring_classes import BoringModel
 from pytorch_lightning.fabric import Fabric
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -93,3 +104,150 @@ def test_an_unknown_name_says_what_is_known():
     with pytest.raises(KeyError, match="cpu"):
         AcceleratorRegistry.get("cpus")
     assert AcceleratorRegistry.get("cpus", default="none") == "none"
+
+
+# --- accelerators of other packages ---------------------------------------------------------------
+
+
+class CountingAccelerator(Accelerator):
+    """All that a package has to write for a device of its own, which here is the CPU."""
+
+    calls: list[str] = []
+
+    def setup_device(self, device):
+        self.calls.append("setup_device")
+
+    def setup(self, trainer):
+        self.calls.append("setup")
+
+    def get_device_stats(self, device):
+        return {"used": 1.0}
+
+    def teardown(self):
+        self.calls.append("teardown")
+
+    @staticmethod
+    def parse_devices(devices):
+        CountingAccelerator.calls.append("parse_devices")
+        return int(devices)
+
+    @staticmethod
+    def get_parallel_devices(devices):
+        CountingAccelerator.calls.append("get_parallel_devices")
+        return [torch.device("cpu")] * devices
+
+    @staticmethod
+    def auto_device_count():
+        CountingAccelerator.calls.append("auto_device_count")
+        return 1
+
+    @staticmethod
+    def is_available():
+        CountingAccelerator.calls.append("is_available")
+        return True
+
+    @staticmethod
+    def name():
+        return "counting"
+
+
+@pytest.fixture
+def counting():
+    CountingAccelerator.calls.clear()
+    yield CountingAccelerator
+    AcceleratorRegistry.pop("counting", None)
+
+
+def train(accelerator):
+    trainer = Trainer(
+        accelerator=accelerator,
+        max_steps=2,
+        limit_val_batches=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    model = BoringModel()
+    before = model.layer.weight.detach().clone()
+    trainer.fit(model)
+    assert trainer.global_step == 2
+    assert not torch.equal(model.layer.weight, before)
+    return trainer
+
+
+def test_every_method_of_a_foreign_accelerator_is_called_and_it_trains(counting):
+    counting.register_accelerators(AcceleratorRegistry)
+    trainer = train("counting")
+    assert type(trainer.accelerator) is counting
+    assert trainer.accelerator.get_device_stats("cpu") == {"used": 1.0}
+    at_construction = [
+        "is_available",
+        "auto_device_count",
+        "parse_devices",
+        "get_parallel_devices",
+    ]
+    assert counting.calls[:4] == at_construction
+    assert counting.calls[4:] == ["setup_device", "setup", "teardown"]
+
+
+def test_an_object_needs_no_name(counting):
+    mine = counting()
+    assert train(mine).accelerator is mine
+    assert "counting" not in AcceleratorRegistry
+
+
+def test_one_that_is_not_available_is_refused(counting, monkeypatch):
+    monkeypatch.setattr(counting, "is_available", staticmethod(lambda: False))
+    counting.register_accelerators(AcceleratorRegistry)
+    with pytest.raises(MisconfigurationException, match="`accelerator='counting'`"):
+        Trainer(accelerator="counting")
+    with pytest.raises(MisconfigurationException, match=r"`accelerator=CountingAccelerator\(\)`"):
+        Trainer(accelerator=counting())
+    assert type(Trainer(logger=False).accelerator) is CPUAccelerator
+
+
+def package(monkeypatch, found, group="pytorch_lightning.accelerators"):
+    """Pretend that an installed package has an entry point."""
+    module = ModuleType("accelerator_of_a_package")
+    module.found = found
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    point = importlib.metadata.EntryPoint("counting", f"{module.__name__}:found", group)
+    asked = []
+
+    def entry_points(*, group):
+        asked.append(group)
+        return [point] if group == point.group else []
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
+    return asked
+
+
+@pytest.mark.parametrize(
+    "group", ["pytorch_lightning.accelerators", "lightning.pytorch.accelerators"]
+)
+def test_a_package_brings_a_class(counting, monkeypatch, group):
+    asked = package(monkeypatch, counting, group)
+    assert Fabric(accelerator="cpu") and asked == []  # known names ask nobody
+    assert type(Fabric(accelerator="counting").accelerator) is counting
+    assert type(Fabric(accelerator="counting").accelerator) is counting
+
+
+def test_a_package_brings_a_function(counting, monkeypatch):
+    package(monkeypatch, lambda registry: registry.register("counting", counting))
+    assert type(Fabric(accelerator="counting").accelerator) is counting
+
+
+def test_a_module_is_searched_for_accelerators(counting):
+    module = ModuleType("module_of_accelerators")
+    module.Accelerator, module.Mine, module.other = Accelerator, counting, 3
+    sys.modules[module.__name__] = module
+    try:
+        call_register_accelerators(AcceleratorRegistry, module.__name__)
+    finally:
+        del sys.modules[module.__name__]
+    assert type(AcceleratorRegistry.get("counting")) is counting
+
+
+def test_the_names_of_today():
+    assert {"cpu", "cuda", "mps"} <= AcceleratorRegistry.available_accelerators()

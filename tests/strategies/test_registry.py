@@ -22,7 +22,7 @@ def test_a_registered_name_makes_the_class_with_its_arguments(mine):
     found = StrategyRegistry.get("mine")
     assert (type(found), found.flavour) == (Mine, "salt")
     assert StrategyRegistry["mine"].description == "a third party's"
-    assert StrategyRegistry.available_strategies() == ["mine", "single_device"]
+    assert {"mine", "single_device", "ddp"} <= set(StrategyRegistry.available_strategies())
 
 
 def test_the_strategy_argument_finds_it(mine):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pytorch_lightning.precision.precision import DefaultDtype, Precision
+from pytorch_lightning.utilities.plain_mark import plain
 from pytorch_lightning.utilities.tree import map_leaves
 
 _DTYPES = {"bf16-true": torch.bfloat16, "16-true": torch.float16}
@@ -35,8 +36,9 @@ class HalfPrecision(Precision):
         """Make the floating point tensors of a batch 16 bits wide."""
         return self._to(data, self.dtype)
 
+    @plain
     def convert_output(self, data: Any) -> Any:
-        """Bring floating point results to torch's default type."""
+        """Bring floating point results to torch's default type, in Fabric."""
         return self._to(data, torch.get_default_dtype())
 
     def tensor_init_context(self) -> AbstractContextManager[Any]:

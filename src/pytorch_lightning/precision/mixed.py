@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
 
+from pytorch_lightning.precision.names import canonical_precision
 from pytorch_lightning.precision.precision import Precision
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.plain_mark import plain
 from pytorch_lightning.utilities.tree import map_leaves
 
 if TYPE_CHECKING:
@@ -31,19 +33,21 @@ class MixedPrecision(Precision):
 
     def __init__(
         self,
-        precision: Literal["16-mixed", "bf16-mixed"],
+        precision: Literal["16-mixed", "bf16-mixed"] | str | int,
         device: str,
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
-        if precision not in _DTYPES:
+        name = canonical_precision(precision)
+        if name not in _DTYPES:
             raise ValueError(f"`precision={precision!r}`: pass one of {', '.join(_DTYPES)}.")
-        if precision == "bf16-mixed" and scaler is not None:
+        if name == "bf16-mixed" and scaler is not None:
             raise MisconfigurationException(
                 "`scaler`: 'bf16-mixed' needs none. Leave it out, or pass precision='16-mixed'."
             )
-        self.precision = precision
+        self.precision = name
         self.device = device
-        if precision == "16-mixed" and scaler is None:
+        self.device_types = (torch.device(device).type,)
+        if name == "16-mixed" and scaler is None:
             scaler = torch.amp.GradScaler(device=device)
         self.scaler = scaler
         self._update_due = False
@@ -59,8 +63,9 @@ class MixedPrecision(Precision):
         self._connected.update(optimizers)
         return model, optimizers, lr_schedulers
 
+    @plain
     def convert_output(self, data: Any) -> Any:
-        """Bring floating point results to torch's default type."""
+        """Bring floating point results to torch's default type, in Fabric."""
         dtype = torch.get_default_dtype()
         return map_leaves(data, Tensor, lambda t: t.to(dtype) if t.is_floating_point() else t)
 

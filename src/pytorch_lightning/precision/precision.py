@@ -28,6 +28,8 @@ class Precision:
     """
 
     precision: str = "32-true"
+    device_types: tuple[str, ...] | None = None
+    """The types of devices on which it works; None for all."""
     step_skipped: bool = False
     """Whether the last `optimizer_step` left the weights alone because of non-finite gradients."""
 
