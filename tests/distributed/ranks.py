@@ -114,6 +114,7 @@ def _work(
     faulthandler.dump_traceback_later(limit, exit=True, file=file)
     import torch
 
+    from pytorch_lightning.distributed.process_group import part
     from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
     torch.set_num_threads(1)
@@ -129,5 +130,6 @@ def _work(
         message = (False, None, traceback.format_exc())
     pipe.send(message)
     pipe.close()
+    part(failed=not message[0])
     faulthandler.cancel_dump_traceback_later()
     os._exit(0)

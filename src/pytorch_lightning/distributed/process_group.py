@@ -2,16 +2,66 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import sys
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import torch.distributed as dist
 
+from pytorch_lightning.distributed.children import await_children, children, end_children
 from pytorch_lightning.distributed.environments import ClusterEnvironment
+from pytorch_lightning.distributed.faults import Board
+from pytorch_lightning.distributed.rendezvous import (
+    await_answer,
+    connect,
+    meeting_place,
+    served_store,
+)
+from pytorch_lightning.distributed.roll_call import Roll, call_roll, make_roll, ranks_in_words
+from pytorch_lightning.distributed.watch import (
+    report_fault,
+    start_watch,
+    stop_watch,
+    watch,
+    within,
+)
+from pytorch_lightning.utilities.environ import read_text
 
 DEFAULT_TIMEOUT = timedelta(minutes=30)
-_control: dict[str, Any] = {}
+
+
+@dataclass
+class _Process:
+    """What this process has joined."""
+
+    pid: int
+    joined: int = 0
+    world: int = 1
+    control: Any = None
+    limit: float = DEFAULT_TIMEOUT.total_seconds()
+    board: Board | None = None
+
+
+_this: dict[str, _Process] = {}
+
+
+def _process() -> _Process:
+    """The record of this process, and not of the one that it was forked from."""
+    found = _this.get("process")
+    if found is None or found.pid != os.getpid():
+        found = _this["process"] = _Process(os.getpid())
+        atexit.register(part)
+    return found
+
+
+def part_at_exit() -> None:
+    """Let this process end with `part`, whatever it does until then."""
+    _process()
 
 
 def join_group(
@@ -20,40 +70,142 @@ def join_group(
     backend: str,
     timeout: timedelta = DEFAULT_TIMEOUT,
     plan: Mapping[str, Any] | None = None,
+    every: float = 10.0,
 ) -> None:
-    """Meet the other processes; does nothing where the group is there already.
+    """Meet the other processes; where the group is there already, a new run of it begins.
 
     Args:
         plan: What every process has to agree on: number of processes, precision and the like.
+        every: Seconds between two lines about who is missing.
     """
+    this, world = _process(), environment.world_size()
     if dist.is_initialized():
+        _begin_again(this, world)
         return
-    store = dist.TCPStore(  # type: ignore[attr-defined]  # it is public all the same
-        environment.main_address,
-        environment.main_port,
-        environment.world_size(),
-        is_master=environment.global_rank() == 0,
-        timeout=timeout,
-        wait_for_workers=False,
-    )
+    if world == 1:
+        store = dist.HashStore()  # type: ignore[attr-defined]  # it is public all the same
+        dist.init_process_group(backend, store=store, rank=0, world_size=1, timeout=timeout)
+        return
+    roll = make_roll(environment, plan or {}, timeout, every)
+    address, port = meeting_place(environment)
+    line = await_answer(address, port, roll.end, roll.tell)
+    try:
+        store = _meet(this, roll, plan or {}, (address, port), line)
+    except BaseException:
+        line.close()
+        raise
+    this.world, this.limit = world, timeout.total_seconds()
     dist.init_process_group(
         backend,
-        store=dist.PrefixStore("run", store),  # type: ignore[attr-defined]  # likewise
-        rank=environment.global_rank(),
-        world_size=environment.world_size(),
+        store=store,
+        rank=roll.rank,
+        world_size=world,
         timeout=timeout,
     )
+
+
+def _meet(
+    this: _Process, roll: Roll, plan: Mapping[str, Any], place: tuple[str, int], line: Any
+) -> Any:
+    """Connect, call the roll, and watch each other from then on."""
+    this.joined += 1
+    store = of_attempt(connect(*place))
+    mates = call_roll(_prefixed(f"roll/{this.joined}", store), Board(store, roll.rank), roll, plan)
+    this.board = Board(of_attempt(connect(*place)), roll.rank, this.joined)
+    start_watch(roll.rank).meet(this.board, mates, line)
+    return _prefixed(f"group/{this.joined}", store)
+
+
+def _prefixed(name: str, store: Any) -> Any:
+    return dist.PrefixStore(name, store)  # type: ignore[attr-defined]  # it is public all the same
+
+
+def of_attempt(store: Any) -> Any:
+    """The part of a store that belongs to this attempt; torchrun keeps the store in all."""
+    return _prefixed(f"pytorch_lightning/{read_text('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+
+
+def _begin_again(this: _Process, world: int) -> None:
+    there = dist.get_world_size()
+    if there != world:
+        raise RuntimeError(
+            f"This process is one of {there} that work together, and a run with {world} was asked "
+            f"for. Pass the same `devices` and `num_nodes` to all trainers of a script, or 1."
+        )
+    found = watch()
+    if found is not None:
+        found.begin_run()
 
 
 def control_group() -> Any:
     """A group for small messages on the CPU, apart from the one that gradients travel in."""
-    if "group" not in _control:
-        _control["group"] = dist.new_group(backend="gloo")
-    return _control["group"]
+    this = _process()
+    if this.control is None:
+        this.control = dist.new_group(backend="gloo")
+    return this.control
 
 
 def leave_group() -> None:
     """End the group of this process."""
-    _control.clear()
+    this, found = _process(), watch()
+    this.control = None
+    if found is not None:
+        found.finish_run()
+        found.unmeet()
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def part(*, failed: bool | None = None) -> None:
+    """End all that this process shares with others; called by itself when the process ends.
+
+    Args:
+        failed: Whether it ends by an error; None looks whether there was one that nobody caught.
+    """
+    this = _this.get("process")
+    if this is None or this.pid != os.getpid():
+        return
+    error = getattr(sys, "last_value", None)
+    if failed is None and isinstance(error, BaseException):
+        report_fault(error)
+    found = watch()
+    bad = bool(failed if failed is not None else error) or (found is not None and found.failed)
+    if not bad:
+        _leave_in_peace(this)
+    if children():
+        end_children(grace=6) if bad else await_children(this.limit)
+    codes = [child.poll() for child in children()]
+    stop_watch()
+    _this.clear()
+    if any(codes):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+
+
+def _leave_in_peace(this: _Process) -> None:
+    """Say goodbye; who keeps the store stays until the others have finished their run."""
+    board, keeps_it = this.board, served_store()
+    leave_group()
+    if board is None and keeps_it is not None:
+        board = Board(of_attempt(keeps_it), 0)
+    if board is None:
+        return
+    within(2, board.bye)
+    if keeps_it is not None:
+        _stay(this, board)
+
+
+def _stay(this: _Process, board: Board) -> None:
+    found = watch()
+    begin = told = time.monotonic()
+    waited_for = list(range(this.world))
+    while time.monotonic() - begin < this.limit and board.first() is None:
+        waited_for = [rank for rank in waited_for if not board.is_done(rank)]
+        if not waited_for or (found is not None and found.gone(waited_for)):
+            return
+        if time.monotonic() - told > 10:
+            told = time.monotonic()
+            text = f"rank 0 is done and waits for {ranks_in_words(waited_for)}"
+            print(f"{text}, {told - begin:.0f} s", file=sys.stderr, flush=True)
+        time.sleep(0.05)

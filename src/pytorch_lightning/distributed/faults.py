@@ -1,0 +1,115 @@
+"""The first fault of a run: written once, read by all."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch.distributed as dist
+
+_LONGEST = 4000
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What ended a run."""
+
+    rank: int
+    text: str
+    stack: str = ""
+
+    def __str__(self) -> str:
+        who = f"rank {self.rank}" if self.rank >= 0 else "the launcher"
+        return f"{who} failed first: {self.text}"
+
+
+def fault_of(rank: int, error: BaseException, where: str = "") -> Fault:
+    """An exception as a fault, with its notes and its stack."""
+    message = str(error)
+    text = type(error).__name__ + (f": {message}" if message else "")
+    notes = [where, *getattr(error, "__notes__", ())]
+    place = "; ".join(note for note in notes if note)
+    stack = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    return Fault(
+        rank, f"{text[:_LONGEST]} ({place})" if place else text[:_LONGEST], stack[-_LONGEST:]
+    )
+
+
+def speaks_of_others(error: BaseException) -> bool:
+    """Whether an error is what a process hears when another one is gone or does not answer."""
+    if isinstance(error, dist.DistError | ConnectionError):
+        return True
+    if not isinstance(error, RuntimeError):
+        return False
+    said = str(error)
+    signs = (
+        "Connection closed by peer",
+        "Connection reset",
+        "Timed out waiting",
+        "Broken pipe",
+        "gloo",
+        "NCCL",
+        "process group",
+        "ProcessGroup",
+        "Application timeout",
+    )
+    return any(sign in said for sign in signs)
+
+
+class Board:
+    """What the ranks of a run let each other know when something ends.
+
+    Args:
+        store: Shared by all ranks.
+        rank: Of this process.
+        joined: How often the group was joined.
+    """
+
+    def __init__(self, store: Any, rank: int, joined: int = 0) -> None:
+        self._store = store
+        self.rank = rank
+        self.joined = joined
+        self.run = 0
+
+    @property
+    def _now(self) -> str:
+        return f"{self.joined}.{self.run}"
+
+    def post(self, fault: Fault) -> Fault:
+        """Write a fault, unless there is one.
+
+        Returns:
+            The one that was first.
+        """
+        text = self._store.compare_set(f"fault/{self._now}", "", json.dumps(asdict(fault)))
+        return Fault(**json.loads(text))
+
+    def first(self) -> Fault | None:
+        """The first fault of this run, or a death, which counts for all runs."""
+        for key in (f"fault/{self._now}", "death"):
+            if self._store.check([key]):
+                return Fault(**json.loads(self._store.get(key)))
+        return None
+
+    def post_death(self, fault: Fault) -> None:
+        """Write that a process is gone for good."""
+        self._store.compare_set("death", "", json.dumps(asdict(fault)))
+
+    def done(self) -> None:
+        """Say that this rank has finished the run."""
+        self._store.set(f"done/{self._now}/{self.rank}", "1")
+
+    def bye(self) -> None:
+        """Say that this process ends, and as it should."""
+        self._store.set(f"bye/{self.rank}", "1")
+
+    def has_left(self, rank: int) -> bool:
+        """Whether a process has ended as it should."""
+        there: bool = self._store.check([f"bye/{rank}"])
+        return there
+
+    def is_done(self, rank: int) -> bool:
+        """Whether a rank has finished this run, or ended as it should."""
+        return self.has_left(rank) or bool(self._store.check([f"done/{self._now}/{rank}"]))

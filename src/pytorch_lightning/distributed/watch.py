@@ -1,0 +1,342 @@
+"""A thread per process that ends it when the run is over for another one."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pytorch_lightning.distributed import children
+from pytorch_lightning.distributed.faults import Board, Fault, fault_of, speaks_of_others
+from pytorch_lightning.distributed.rendezvous import is_cut
+from pytorch_lightning.distributed.roll_call import Mate, this_machine
+
+GRACE = 5.0
+"""Seconds in which the main thread may end by itself, after another rank has failed."""
+_TICK = 0.2
+_UNTIL_GONE = 1.0  # who reaps a process knows better how it ended, and is given the first word
+_UNTIL_STUCK = 20.0  # torchrun and clusters kill 30 s after they asked
+
+
+class Watch:
+    """What this process knows of the others.
+
+    Args:
+        rank: Of this process.
+    """
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+        self.pid = os.getpid()
+        self.board: Board | None = None
+        self.failed = False
+        self.cause: Fault | None = None
+        """Why the main thread failed, if another rank was the first."""
+        self._fault: Fault | None = None
+        self._armed = True
+        self._met = False
+        self._mates: list[Mate] = []
+        self._line: socket.socket | None = None
+        self._missed: dict[int, float] = {}
+        self._parent = children.parent_to_follow()
+        self._stop = threading.Event()
+        self._asked = _Asked()
+        if self._parent is not None:
+            children.wake_when_parent_dies()
+        threading.Thread(target=self._watch, name="watch", daemon=True).start()
+
+    # What the main thread says.
+
+    def meet(self, board: Board, mates: Sequence[Mate], line: socket.socket) -> None:
+        """Watch the others as well, from now on.
+
+        Args:
+            line: An open connection to where the store is.
+        """
+        here = this_machine()
+        self.board = board
+        self._mates = [m for m in mates if m.machine == here and m.rank != self.rank]
+        self._line = line
+        self._met = self._armed = True
+        self._fault, self.failed = None, False
+        self._missed.clear()
+        threading.Thread(target=self._read, args=(board,), name="faults", daemon=True).start()
+
+    def begin_run(self) -> None:
+        """A run begins: who is gone from here on is missed."""
+        if self.board is not None:
+            self.board.run += 1
+        self._fault, self.failed, self._armed = None, False, True
+        self._missed.clear()
+
+    def finish_run(self) -> None:
+        """The run is over for this process: from here on nobody is missed."""
+        if self._armed and self.board is not None and not self.failed and self._fault is None:
+            within(2, self.board.done)
+        self._armed = False
+
+    def fail(self, error: BaseException, where: str = "") -> Fault | None:
+        """The main thread knows of an error, and ends the run by itself.
+
+        Returns:
+            The first fault of the run, if it was another rank's.
+        """
+        own = fault_of(self.rank, error, where)
+        first = self._earlier() if speaks_of_others(error) else self._fault
+        if first is None and self.board is not None:
+            board = self.board
+            first = within(2, lambda: board.post(own))
+            if first is None:  # the store is not answering: whoever keeps it may be stopped
+                self._wake_mates()
+                first = within(2, lambda: board.post(own))
+        self.failed = True
+        self._wake_mates()
+        heard = first is not None and first.rank != self.rank and first.text != own.text
+        self.cause = first if heard else None
+        return self.cause
+
+    def unmeet(self) -> None:
+        """Look at the others no more."""
+        self._armed = self._met = False
+        self.board = None
+        if self._line is not None:
+            self._line.close()
+
+    def gone(self, ranks: Sequence[int]) -> bool:
+        """Whether one of these ranks of this machine is no more."""
+        return any(m.rank in ranks and not children.is_running(m.pid) for m in self._mates)
+
+    def stop(self) -> None:
+        """End the threads."""
+        self._stop.set()
+        self.unmeet()
+        self._asked.close()
+
+    def _earlier(self) -> Fault | None:
+        """A fault of somebody else, which may take a moment to be known."""
+        end = time.monotonic() + 2
+        while self._fault is None and time.monotonic() < end:
+            time.sleep(0.05)
+        return self._fault
+
+    def _wake_mates(self) -> None:
+        """Let stopped processes of this machine go on, so that they see that it is over."""
+        for mate in self._mates:
+            with contextlib.suppress(OSError):
+                os.kill(mate.pid, signal.SIGCONT)
+
+    # What the threads do.
+
+    def _read(self, board: Board) -> None:
+        """Ask the store, which may take long where its process is stopped."""
+        line = self._line
+        while not self._stop.is_set() and line is not None and not is_cut(line):
+            run = board.run
+            if self._armed and self._fault is None:
+                try:
+                    found = board.first()
+                except RuntimeError:
+                    return
+                if run == board.run:
+                    self._fault = found
+            self._stop.wait(_TICK)
+
+    def _watch(self) -> None:
+        while not self._stop.wait(_TICK):
+            fault = self._look()
+            if fault is not None and not self.failed:
+                self._await_end(fault)
+            self._asked.look()
+
+    def _look(self) -> Fault | None:
+        if self._parent is not None and not children.is_running(self._parent):
+            started_here = os.environ.get(children.PARENT) == str(self._parent)
+            return Fault(0 if started_here else -1, f"process {self._parent} is gone")
+        if not self._armed:
+            return None
+        if self._fault is None and (found := self._missing()) is not None:
+            self._fault = found
+            board = self.board
+            if board is not None:
+                self._fault = within(1, lambda: board.post(found)) or found
+        return self._fault
+
+    def _missing(self) -> Fault | None:
+        death = children.first_death()
+        if death is not None:
+            return Fault(*death)
+        if not self._met or self.board is None:
+            return None
+        if self._line is not None and is_cut(self._line):
+            return Fault(0, "its process is gone, and with it the place where all meet")
+        for mate in self._mates:
+            if children.is_running(mate.pid):
+                continue
+            since = self._missed.setdefault(mate.rank, time.monotonic())
+            late = time.monotonic() - since > _UNTIL_GONE
+            if late and not self.board.is_done(mate.rank):
+                return Fault(mate.rank, f"process {mate.pid} is gone without a word")
+        return None
+
+    def _await_end(self, fault: Fault) -> None:
+        """Give the main thread a moment, then say what happened and end the process."""
+        end = time.monotonic() + GRACE
+        while time.monotonic() < end:
+            if self.failed or self._stop.wait(_TICK):
+                return
+            if not self._armed and self._met and fault is self._fault:
+                return
+        lines = [f"[rank {self.rank}] {fault}"]
+        if fault.stack and fault.rank != self.rank:
+            lines.append(fault.stack.rstrip())
+        lines.append(f"[rank {self.rank}] ended by force, where it was:")
+        self._end("\n".join(lines), code=1)
+
+    def _end(self, text: str, *, code: int) -> None:
+        end_process(text, code, before=self._wake_mates)
+
+
+def end_process(text: str, code: int, before: Any = None) -> None:
+    """Say why, show where all threads are, and leave at once, with all children."""
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+        print(text, file=sys.stderr, flush=True)
+        faulthandler.dump_traceback(file=2, all_threads=True)
+        logging.shutdown()
+    if before is not None:
+        before()
+    children.end_children(grace=1.5)
+    os._exit(code)
+
+
+class _Asked:
+    """SIGTERM, seen by a thread: a handler of Python does not run while a collective blocks."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._place: object = None
+        self._ours: socket.socket | None = None
+        if threading.current_thread() is not threading.main_thread():
+            return
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        if before != -1:  # an event loop needs it
+            signal.set_wakeup_fd(before)
+            ours.close()
+            theirs.close()
+            return
+        self._ours, self._theirs = ours, theirs
+
+    def look(self) -> None:
+        """End the process where it was asked to, and stands still."""
+        if self._ours is None:
+            return
+        with contextlib.suppress(BlockingIOError, OSError):
+            if signal.SIGTERM in self._ours.recv(64):
+                self._since, self._place = time.monotonic(), _place_of_main()
+        if self._since is None:
+            return
+        place = _place_of_main()
+        if place != self._place:
+            self._since = None  # it moves: it will end as the handler says
+        elif time.monotonic() - self._since > _UNTIL_STUCK:
+            end_process("SIGTERM came, and this process stands still, where it is:", 128 + 15)
+
+    def close(self) -> None:
+        """Give the signal back."""
+        if self._ours is None:
+            return
+        if threading.current_thread() is threading.main_thread():
+            before = signal.set_wakeup_fd(-1)
+            if before not in (-1, self._theirs.fileno()):
+                signal.set_wakeup_fd(before)
+            self._ours.close()
+            self._theirs.close()
+        self._ours = None
+
+
+def _place_of_main() -> object:
+    ident = threading.main_thread().ident
+    frame = sys._current_frames().get(ident) if ident is not None else None
+    return None if frame is None else (id(frame), frame.f_lasti)
+
+
+def within(seconds: float, call: Callable[[], Any]) -> Any:
+    """What a call returns, or None where it takes longer or fails."""
+    found: list[Any] = []
+
+    def work() -> None:
+        with contextlib.suppress(Exception):
+            found.append(call())
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return found[0] if found else None
+
+
+# --- one per process ----------------------------------------------------------------------------
+
+_watches: dict[int, Watch] = {}
+
+
+def watch() -> Watch | None:
+    """The one of this process, if there is one."""
+    return _watches.get(os.getpid())
+
+
+def start_watch(rank: int) -> Watch:
+    """Begin to watch, once per process."""
+    found = watch()
+    if found is None:
+        found = _watches[os.getpid()] = Watch(rank)
+    return found
+
+
+def stop_watch() -> None:
+    """End the watch of this process."""
+    found = _watches.pop(os.getpid(), None)
+    if found is not None:
+        found.stop()
+
+
+def report_fault(error: BaseException, where: str = "") -> Fault | None:
+    """Tell the other ranks of an error, and the user whether another rank failed before.
+
+    Args:
+        where: Stage, epoch and batch, in words.
+
+    Returns:
+        What the other rank failed of.
+    """
+    found = watch()
+    if found is None:
+        return None
+    if found.failed:
+        return found.cause
+    first = found.fail(error, where)
+    if first is None:
+        return None
+    print(f"[rank {found.rank}] {first}", file=sys.stderr, flush=True)
+    if sys.version_info >= (3, 11):
+        error.add_note(str(first))
+    else:
+        error.__dict__.setdefault("__notes__", []).append(str(first))
+    return first
+
+
+def finish_run() -> None:
+    """The run is over for this process, for better or worse."""
+    found = watch()
+    if found is not None:
+        found.finish_run()
