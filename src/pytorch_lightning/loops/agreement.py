@@ -29,7 +29,10 @@ class Agreement:
     def of(cls, run: Run) -> "Agreement | None":
         """The messages of a run; None for one process, which agrees with itself."""
         run.state.several = run.strategy.world_size > 1
-        return cls(run) if run.state.several else None
+        if not run.state.several:
+            return None
+        run.publish.join(run.strategy, run.session)
+        return cls(run)
 
     def after_batch(self) -> None:
         """Meet at the end of a batch; values that loggers are due to get travel along."""
@@ -51,20 +54,16 @@ class Agreement:
             time_to_validate(run.limits, state),
             self._next(),
         )
-        numbers = [float(wish) for wish in wishes]
-        flush = getattr(run.publish, "flush", None)
-        if flush is not None:
-            answer = flush(
-                run.publish.train,
-                steps=steps,
-                epoch=False,
-                numbers=numbers,
-                where=f"{where} of epoch {state.epoch}",
-            )
-            found = answer.numbers.T.tolist()
-        else:
-            found = list(zip(*run.strategy.gather_objects(numbers), strict=True))
-        stop, end, validate, batches = found
+        answer = run.publish.flush(
+            run.publish.train,
+            steps=steps,
+            epoch=False,
+            numbers=[float(wish) for wish in wishes],
+            where=f"{where} of epoch {state.epoch}",
+            idle=run.session.batch is None,
+        )
+        assert answer is not None
+        stop, end, validate, batches = answer.numbers.T.tolist()
         state.stop, state.terminated = any(stop), any(end)
         state.asked_to_stop = False
         state.validate_now = bool(validate[0])  # by the clock of rank 0

@@ -135,6 +135,8 @@ def _caller(
     late: Sequence[Listener],
 ) -> Listener:
     """One function for all listeners of a hook; the name is set for `self.log` and for notes."""
+    if name == "on_train_epoch_end" and session.before_monitors is not None:
+        late = [session.before_monitors, *late]
     if not listeners and not late and own is None:
         return silent
     if own is None and not late:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pytorch_lightning.loops.marks import serve_requests
 from pytorch_lightning.loops.metric_objects import States, put_aside, restore_metrics
 from pytorch_lightning.loops.publish import Board
 from pytorch_lightning.loops.pulling import NoMoreBatches
@@ -129,7 +130,7 @@ def _all_loaders(run: Run, this: Evaluation, data: EvalData) -> None:
         _batches(run, this, source, collect=this.outputs[loader] if collects else None)
         session.loader = None
         if count > 1:
-            this.results.close_loader(loader)
+            run.publish.close_loader(this.results, loader)
         seen[loader] += state.val_batch
         state.val_loader, state.val_batch = loader + 1, 0
 
@@ -166,6 +167,7 @@ def _batches(run: Run, this: Evaluation, source: Any, *, collect: list[Any] | No
         if collect is not None:
             collect.append(output)
         if state.terminated:
+            serve_requests(run)
             raise SIGTERMException
     session.no_batch()
     session.count_samples = before
@@ -198,7 +200,7 @@ def _all_ends(run: Run, this: Evaluation, count: int) -> None:
     this.reading = False
     if state.val_loader == count:
         state.val_loader = count + 1
-        this.results.end_epoch()
+        run.publish.end_epoch(this.results)
         getattr(hooks, f"{stage}_epoch_end")(this.collected())
         getattr(hooks, f"on_{stage}_epoch_end")()
         hooks.on_epoch_end()

@@ -77,13 +77,13 @@ def train_epoch(run: Run) -> None:
         after_batch(run)
     if state.at is BATCH:
         train_batches(run)
-        run.publish.train.end_epoch()
+        run.publish.end_epoch(run.publish.train)
         state.at = CLOSING
         hooks.training_epoch_end(data.outputs)
         hooks.on_train_epoch_end()
         hooks.on_epoch_end()
     if state.at is CLOSING:
-        run.publish.train.end_epoch()
+        run.publish.end_epoch(run.publish.train)
         step_schedulers(run, plateau=True, epoch=True)
         run.publish.close_train_epoch()
         if run.agreement is not None:

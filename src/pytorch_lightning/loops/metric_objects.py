@@ -1,12 +1,14 @@
 """torchmetrics objects, recognised and asked without importing the package."""
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
 
+from pytorch_lightning.distributed.collectives import distributed_available
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.tree import map_leaves
 
@@ -39,23 +41,53 @@ def attribute_of(module: nn.Module, metric: Any, given: str | None) -> str:
     )
 
 
-def compute(metric: Any, collection: Any, name: str) -> Tensor | None:
+def compute(metric: Any, collection: Any, name: str, *, over_ranks: bool = False) -> Tensor | None:
     """What a metric object holds so far; None when it saw nothing.
+
+    Args:
+        over_ranks: Of all ranks, which all have to come here; else of this process alone.
 
     Raises:
         ValueError: If it computes something else than one tensor.
     """
     if collection is not None:  # metrics of one collection share their state until asked
         list(collection.items(keep_base=True, copy_state=False))
-    if not getattr(metric, "update_called", True):
+    if over_ranks:
+        value = _computed_over_ranks(metric)
+    elif not getattr(metric, "update_called", True):
         return None
-    value = metric.compute()
+    elif distributed_available():
+        with _alone(metric):
+            value = metric.compute()
+    else:
+        value = metric.compute()
     if not isinstance(value, Tensor):
         raise ValueError(
             f"The metric logged as {name!r} computes a {type(value).__name__}; "
             "`self.log` needs one tensor. For a dictionary use `self.log_dict(metric.compute())`."
         )
     return value.detach().clone()
+
+
+def _computed_over_ranks(metric: Any) -> Any:
+    with warnings.catch_warnings():
+        if not metric.update_called:  # here; another rank has data
+            warnings.filterwarnings("ignore", "The ``compute`` method", UserWarning)
+        return metric.compute()
+
+
+@contextmanager
+def _alone(metric: nn.Module) -> Iterator[None]:
+    """Let a metric object, and those within it, compute without asking other ranks."""
+    parts: list[Any] = [part for part in metric.modules() if hasattr(part, "_to_sync")]
+    before = [(part._to_sync, part._computed) for part in parts]
+    for part in parts:
+        part._to_sync, part._computed = False, None
+    try:
+        yield
+    finally:
+        for part, (synced, computed) in zip(parts, before, strict=True):
+            part._to_sync, part._computed = synced, computed
 
 
 States = dict[str, dict[str, Any]]  # of metric objects, by their name in the module

@@ -1,13 +1,17 @@
 """Results handed to loggers, callbacks and the progress bar when they are due."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from pytorch_lightning.distributed.exchange import Answer, Exchange
 from pytorch_lightning.loops import results as r
 from pytorch_lightning.loops.limits import Limits
+from pytorch_lightning.loops.over_ranks import Message, Part
+from pytorch_lightning.loops.recording import RunSession
 from pytorch_lightning.loops.results import Results, Slot
 from pytorch_lightning.loops.state import State
 
@@ -46,8 +50,11 @@ class Publisher:
         self.train = Results(training=True)
         self.open: list[Results] = [self.train]
         self.forced = False
+        self.exchange: Exchange | None = None  # with the other ranks, where there are any
+        self.module: nn.Module | None = None
         # Of the evaluation that ended last, for its table: values by loader and name.
         self.results: dict[tuple[int | None, str], Tensor] = {}
+        self._agreed: list[Slot] = []  # values of steps that loggers have not seen
 
     # --- reading, at any time ---------------------------------------------------------------------
 
@@ -70,8 +77,8 @@ class Publisher:
             for slot in results.slots.values():
                 if not slot.flags[flag]:
                     continue
-                if slot.on_step and slot.last is not None:
-                    shown[slot.step_name] = slot.step_value()
+                if slot.on_step and (value := slot.step_value()) is not None:
+                    shown[slot.step_name] = value
                 if results.complete and slot.on_epoch and (v := slot.epoch_value()) is not None:
                     shown[slot.epoch_name] = v
         return shown
@@ -91,8 +98,9 @@ class Publisher:
         the epoch.
         """
         shown, forked = self.board.callback, slot.on_step and slot.on_epoch
-        if slot.on_step and slot.last is not None and (results.training or not forked):
-            shown[slot.step_name] = value = slot.step_value()
+        shows_step = slot.on_step and (results.training or not forked)
+        if shows_step and (value := slot.step_value()) is not None:
+            shown[slot.step_name] = value
             if not results.complete:
                 shown[slot.plain_name] = value
         if slot.on_epoch and (value := slot.epoch_value()) is not None:
@@ -124,7 +132,7 @@ class Publisher:
 
     def has_synced_steps(self) -> bool:
         """Whether values of single training steps are to be reduced over all ranks."""
-        return any(slot.on_step and slot.flags[r.SYNC] for slot in self.train.slots.values())
+        return any(slot.on_step and slot.travels for slot in self.train.slots.values())
 
     def evaluation_step(self, results: Results, x: int) -> None:
         """Send the values of an evaluation step; they have an axis of their own."""
@@ -132,12 +140,80 @@ class Publisher:
 
     def _send_steps(self, results: Results, *, x: int, epoch: int | None) -> None:
         values = {}
-        for slot in results.step_slots():
+        for slot in self._slots_to_send(results):
             slot.stepped = False
-            if slot.flags[r.LOGGER] and slot.last is not None:
-                values[slot.step_name] = slot.step_value()
+            if slot.flags[r.LOGGER] and (value := slot.step_value()) is not None:
+                values[slot.step_name] = value
         if values:
             self.send(values, x=x, epoch=epoch)
+
+    def _slots_to_send(self, results: Results) -> list[Slot]:
+        """What loggers have not seen; of what ranks reduce together, what they agreed on."""
+        slots = results.step_slots()
+        if self.exchange is None or not results.training:
+            return slots
+        agreed, self._agreed = self._agreed, []
+        return [slot for slot in slots if not slot.travels or slot.metric is not None] + agreed
+
+    # --- several ranks ----------------------------------------------------------------------------
+
+    def join(self, strategy: Any, session: RunSession) -> None:
+        """Reduce values over the ranks of a strategy from now on."""
+        rank, world_size = strategy.global_rank, strategy.world_size
+        self.exchange = Exchange(strategy.control_group, rank, world_size)
+        self.module = session.module
+        session.rank, session.ranks = rank, world_size
+        session.before_monitors = partial(self.end_epoch, self.train)
+
+    def flush(
+        self,
+        results: Results,
+        *,
+        steps: bool,
+        epoch: bool,
+        numbers: Sequence[float] = (),
+        where: str = "",
+        idle: bool = False,
+    ) -> Answer | None:
+        """Agree with the other ranks on the values of a stage; all have to come here.
+
+        Reading never asks other ranks: it gives what was agreed on last, or this rank's value.
+
+        Args:
+            steps: Send values of steps that were logged since the last time.
+            epoch: Send the values of the epoch so far.
+            numbers: Requests that travel along, at most 8.
+            where: The place in the run, for errors.
+            idle: This rank had no batch.
+        """
+        if self.exchange is None:
+            return None
+        assert self.module is not None
+        message = Message(self.exchange, results, self.module, idle=idle)
+        if steps:
+            message.add_steps()
+        if epoch:
+            message.add_epochs()
+        answer = message.send(_kind(results, steps=steps, epoch=epoch), numbers, where)
+        if steps and results.training:
+            agreed = (results.slots.get(Part.of(n).key) for n in answer.names)
+            self._agreed = [s for s in agreed if s is not None and s.on_step]
+        return answer
+
+    def end_epoch(self, results: Results) -> None:
+        """The batches are over: a name now stands for the value of the epoch, on all ranks."""
+        if self.exchange is not None:
+            self.flush(results, steps=False, epoch=True, where=f"epoch {self.state.epoch}")
+        results.end_epoch()
+
+    def close_loader(self, results: Results, loader: int) -> None:
+        """Compute the metric objects of one evaluation loader before the next one begins."""
+        if self.exchange is not None:
+            assert self.module is not None
+            message = Message(self.exchange, results, self.module)
+            message.add_objects(lambda of: of == loader)
+            message.send(f"the end of evaluation loader {loader}", (), "")
+        results.close_loader(loader)
 
     # --- epochs -----------------------------------------------------------------------------------
 
@@ -149,7 +225,7 @@ class Publisher:
 
     def close_epoch(self, results: Results, *, x: int) -> None:
         """Send the epoch values of a stage, and begin anew."""
-        self.finalize(results)
+        self._finish(results)
         self.results = {
             (loader, slot.epoch_name): value
             for (_, _, loader), slot in results.slots.items()
@@ -161,6 +237,10 @@ class Publisher:
 
     def finalize(self, results: Results) -> None:
         """Bring the values of a whole epoch to callbacks, loggers and bar."""
+        self.end_epoch(results)
+        self._finish(results)
+
+    def _finish(self, results: Results) -> None:
         results.close()
         results.end_epoch()
         self.fold()
@@ -179,6 +259,14 @@ class Publisher:
             numbers.setdefault("epoch", epoch)
         for logger in loggers:
             logger.log_metrics(metrics=dict(numbers), step=x)
+
+
+def _kind(results: Results, *, steps: bool, epoch: bool) -> str:
+    """What a message is for, as errors call it."""
+    stage = "training" if results.training else "evaluation"
+    if epoch:
+        return f"the end of an epoch of {stage}"
+    return f"the values of a step of {stage}" if steps else f"a meeting of {stage}"
 
 
 def to_numbers(values: dict[str, Tensor]) -> dict[str, float]:

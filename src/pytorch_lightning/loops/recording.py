@@ -11,10 +11,12 @@ from pytorch_lightning.core.hooks import HOOKS
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.loops import results as r
 from pytorch_lightning.loops.metric_objects import attribute_of, is_collection, is_metric
+from pytorch_lightning.loops.over_ranks import members_of
 from pytorch_lightning.loops.results import Results, Slot
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn, warnings_given
 from pytorch_lightning.utilities.types import LRSchedulerConfig
+from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
 OUTSIDE = ""  # no hook is running
 
@@ -41,6 +43,8 @@ class RunSession:
         self.optimizers: list[LightningOptimizer] = []
         self.schedulers: list[LRSchedulerConfig] = []
         self.has_loggers = True
+        self.rank, self.ranks = 0, 1
+        self.before_monitors: Callable[[], None] | None = None  # of several ranks: agree on values
         self.disabled = False
         self.on_manual_backward: Callable[..., None] | None = None
         self.on_clip: Callable[[Any, Any, Any], None] | None = None
@@ -137,22 +141,34 @@ class RunSession:
         if self.disabled:
             warnings_given.warn("`self.log()` does nothing with `Trainer(barebones=True)`.")
             return None
+        if flags[r.RANK_ZERO] and self.rank:
+            return None
         key = (self.hook, name, self.loader)
         resolved = self._resolve(name, value, flags)
         self.results.has_steps |= resolved[r.ON_STEP]
         known = self.slots.get(key)
-        if known is not None:
-            if known.flags != resolved:
+        if known is not None and known.asked is not None:  # else only other ranks logged it
+            if not _alike(known.flags, resolved):
                 raise MisconfigurationException(
                     f"`self.log({name!r}, ...)` was called twice in `{self.hook}` with different "
                     "arguments; use the same arguments or another name."
                 )
             known.asked = flags  # spelled otherwise, the same in effect
+            self._choose_ranks(known, resolved[r.GROUP])
             return known
         slot = Slot(name, self.loader if flags[r.ADD_IDX] else None, resolved)
         slot.asked = flags
+        if self.ranks > 1:
+            self._choose_ranks(slot, resolved[r.GROUP])
+            _advise_reduction(slot, value)
         self.slots[key] = slot
         return slot
+
+    def _choose_ranks(self, slot: Slot, group: Any) -> None:
+        if not slot.travels or group is None or self.ranks == 1:
+            return
+        slot.members = members_of(group)
+        slot.travels = slot.members is None or self.rank in slot.members
 
     def _resolve(self, name: str, value: Any, flags: tuple[Any, ...]) -> tuple[Any, ...]:
         _check_value(name, value)
@@ -235,6 +251,22 @@ class RunSession:
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print without breaking the progress bar."""
         self.on_print(*args, **kwargs)
+
+
+def _alike(known: tuple[Any, ...], asked: tuple[Any, ...]) -> bool:
+    """Whether two calls mean the same; a group is an object of its process, not of a file."""
+    return known[: r.GROUP] == asked[: r.GROUP] and known[r.GROUP + 1 :] == asked[r.GROUP + 1 :]
+
+
+def _advise_reduction(slot: Slot, value: Any) -> None:
+    alone = not slot.flags[r.SYNC] and not slot.flags[r.RANK_ZERO] and not is_metric(value)
+    if slot.on_epoch and alone:
+        warnings_given.warn(
+            f"`self.log({slot.name!r}, ...)` gives the value of an epoch on each rank by itself. "
+            f"It is recommended to use `self.log({slot.name!r}, ..., sync_dist=True)`, which "
+            "reduces it over all ranks.",
+            category=PossibleUserWarning,
+        )
 
 
 def _check_value(name: str, value: Any) -> None:

@@ -1,7 +1,7 @@
 """What `self.log` recorded: sums that stay on the device until somebody reads them."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -41,6 +41,8 @@ class Slot:
 
     __slots__ = (
         "add",
+        "agreed_epoch",
+        "agreed_step",
         "asked",
         "collection",
         "dirty",
@@ -48,6 +50,7 @@ class Slot:
         "keep",
         "last",
         "loader",
+        "members",
         "metric",
         "name",
         "number",
@@ -55,8 +58,10 @@ class Slot:
         "on_step",
         "public",
         "reduce",
+        "settled",
         "stepped",
         "total",
+        "travels",
         "weight",
     )
 
@@ -64,7 +69,7 @@ class Slot:
         self.name = name
         self.loader = loader
         self.flags = flags
-        self.asked = flags  # before defaults were filled in
+        self.asked: tuple[Any, ...] | None = flags  # before defaults were filled in
         self.on_step: bool = flags[ON_STEP]
         self.on_epoch: bool = flags[ON_EPOCH]
         self.reduce = reduction(flags[REDUCE])
@@ -79,6 +84,12 @@ class Slot:
         self.stepped = False  # logged since step values were last sent to loggers
         self.add: Taker = self._open
         self.keep: Taker = self._keep_value  # for the value of a step
+        # Of several ranks; readers get the agreed values, sums stay those of this rank.
+        self.travels: bool = flags[SYNC] and not flags[RANK_ZERO]
+        self.members: Sequence[int] | None = None  # the ranks that reduce it; None: all
+        self.agreed_step: Tensor | None = None
+        self.agreed_epoch: Tensor | None = None
+        self.settled = False  # the metric object was asked, and not logged again
 
     @property
     def step_name(self) -> str:
@@ -211,7 +222,7 @@ class Slot:
             if self.weight:
                 self.refuse_mixture()
             self.total, self.add = None, self._open
-        self.metric, self.collection = metric, collection
+        self.metric, self.collection, self.settled = metric, collection, False
         if self.on_step:
             self.last = getattr(metric, "_forward_cache", None)
             if isinstance(self.last, Tensor):
@@ -227,7 +238,9 @@ class Slot:
     # --- reading -------------------------------------------------------------------------------
 
     def step_value(self) -> Any:
-        """The value of the last step: a tensor of its own."""
+        """The value of the last step: a tensor of its own; None before the first."""
+        if self.agreed_step is not None:
+            return self.agreed_step.clone()
         if isinstance(self.last, Tensor):
             if self.flags[GRAPH] or self.metric is not None:
                 return self.last if self.flags[GRAPH] else self.last.clone()
@@ -236,6 +249,8 @@ class Slot:
 
     def epoch_value(self) -> Any:
         """The reduction of what was logged so far; None when nothing was."""
+        if self.agreed_epoch is not None:
+            return self.agreed_epoch.clone()
         if self.metric is not None:  # closed with its loader or epoch, else its value so far
             return (
                 self.total
@@ -253,13 +268,14 @@ class Slot:
         """Compute the metric object, if there is one that was not; say whether there was."""
         if self.metric is None or self.total is not None:
             return False
-        self.total = compute(self.metric, self.collection, self.name)
+        self.total = self.epoch_value()
         return True
 
     def reset(self) -> None:
         """Begin anew; the tensors are kept."""
         self.weight = 0
-        self.dirty = self.stepped = False
+        self.dirty = self.stepped = self.settled = False
+        self.agreed_epoch = None
         if self.metric is not None:
             self.metric = self.collection = self.total = self.last = None
         elif isinstance(self.total, Tensor):
@@ -331,6 +347,17 @@ def reduction(reduce_fx: Any) -> str:
         ) from None
 
 
+def unseen_slot(key: tuple[str, str, int | None], flags: Sequence[Any]) -> Slot:
+    """A slot that other ranks have logged, and this one has not.
+
+    Args:
+        flags: As `plain_flags` gives them.
+    """
+    slot = Slot(key[1], key[2] if flags[ADD_IDX] else None, tuple(flags))
+    slot.asked = None
+    return slot
+
+
 class Results:
     """The slots of one stage; a key is (hook, name, loader)."""
 
@@ -360,7 +387,8 @@ class Results:
         """The batches are over: a name now stands for the value of the epoch."""
         self.complete = True
         for slot in self.slots.values():
-            if slot.on_epoch and (slot.metric is not None or slot.weight):
+            logged = slot.metric is not None or slot.weight or slot.agreed_epoch is not None
+            if slot.on_epoch and logged:
                 slot.dirty = True
 
     def reset(self) -> None:
@@ -375,7 +403,7 @@ class Results:
         if any(slot.metric is not None for slot in self.slots.values()):
             names = {id(child): name for name, child in module.named_modules()}
         return [
-            [hook, name, loader, _plain_flags(slot.flags), slot.state_dict(names)]
+            [hook, name, loader, plain_flags(slot.flags), slot.state_dict(names)]
             for (hook, name, loader), slot in self.slots.items()
             if slot.metric is not None or slot.weight or slot.last is not None
         ]
@@ -397,7 +425,7 @@ class Results:
                 slot.collection = module.get_submodule(state["collection"])
 
 
-def _plain_flags(flags: tuple[Any, ...]) -> list[Any]:
+def plain_flags(flags: tuple[Any, ...]) -> list[Any]:
     """The arguments of `log` as a file holds them: no process group, reductions by name."""
     plain = list(flags)
     plain[REDUCE] = reduction(flags[REDUCE])
