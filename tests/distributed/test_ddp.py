@@ -1,6 +1,7 @@
 """What DDP trains equals what one process trains on all the data."""
 
 import os
+from collections import Counter
 
 import pytest
 import torch
@@ -207,13 +208,12 @@ KINDS = {
 def trainer_of(world, options, ddp):
     strategy = DDPStrategy(**ddp) if world > 1 else "auto"
     return pl.Trainer(
-        **{"max_epochs": 2, **options},
+        **{"max_epochs": 2, "enable_checkpointing": False, **options},
         accelerator="cpu",
         devices=world,
         strategy=strategy,
         use_distributed_sampler=False,
         logger=False,
-        enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
@@ -226,14 +226,24 @@ def train(kind, world=1):
     return {name: value.tolist() for name, value in module.state_dict().items()}
 
 
+def train_all(world):
+    """Every kind in turn, in the same processes: the group outlives a run, its wrapper does not."""
+    return {kind: train(kind, world) for kind in KINDS}
+
+
+@pytest.fixture(scope="module")
+def of_two_ranks():
+    return run_ranks(train_all, 2, 2, limit=120)
+
+
 def flat(weights):
     return torch.cat([torch.tensor(v, dtype=torch.float64).flatten() for v in weights.values()])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_weights_are_those_of_one_process_on_all_the_data(kind):
+def test_the_weights_are_those_of_one_process_on_all_the_data(kind, of_two_ranks):
     expected = train(kind)
-    first, second = run_ranks(train, 2, kind, 2)
+    first, second = (found[kind] for found in of_two_ranks)
     assert first == second
     assert list(first) == list(expected)
     torch.testing.assert_close(flat(first), flat(expected), rtol=0, atol=1e-12)
@@ -244,3 +254,249 @@ def test_three_ranks():
     found = run_ranks(train, 3, "adam and a scheduler", 3)
     assert found[0] == found[1] == found[2]
     torch.testing.assert_close(flat(found[0]), flat(expected), rtol=0, atol=1e-12)
+
+
+# --- what torch does by hand --------------------------------------------------------------------
+
+
+class Normed(Net):
+    """Batch norm looks at the rows of its rank; its statistics are those of rank 0 in each step."""
+
+    def __init__(self):
+        super().__init__()
+        self.net.append(nn.BatchNorm1d(3).double())
+
+
+class Single(Net):
+    """Float32, for the precisions."""
+
+    def __init__(self):
+        super().__init__()
+        self.float()
+
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch.float(), batch_idx)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+BY_HAND = {
+    "batch norm": (Normed, {}, None),
+    "bf16-mixed": (Single, {"precision": "bf16-mixed"}, torch.bfloat16),
+    "16-mixed": (Single, {"precision": "16-mixed"}, torch.float16),
+}
+
+
+class Counting(pl.Callback):
+    """Counts the collectives of all batches but the first, as a profiler sees them."""
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if batch_idx == 1:
+            self.profile = torch.profiler.profile(
+                activities=[torch.profiler.ProfilerActivity.CPU]
+            ).__enter__()
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if batch_idx == STEPS - 1:
+            self.profile.__exit__(None, None, None)
+            names = [event.name for event in self.profile.events()]
+            self.found = Counter(name for name in names if name.startswith(("c10d::", "gloo:")))
+
+
+def both_ways(world):
+    """Trained by fit and by hand: weights, and the collectives of each."""
+    found = {}
+    for kind, (make, options, dtype) in BY_HAND.items():
+        trainer = trainer_of(world, {"max_epochs": 1, **options}, {})
+        trainer.callbacks.append(of_fit := Counting())
+        ours, theirs = make(), make()
+        rank = trainer.global_rank
+        theirs.load_state_dict(ours.state_dict())
+        trainer.fit(ours, batches(rank, world))
+        of_hand = by_hand(theirs, batches(rank, world), dtype)
+        weights = [{k: v.tolist() for k, v in m.state_dict().items()} for m in (ours, theirs)]
+        found[kind] = (*weights, of_fit.found, of_hand)
+    return found
+
+
+def by_hand(module, data, dtype):
+    wrapper = nn.parallel.DistributedDataParallel(module)
+    optimizer = module.configure_optimizers()
+    scaler = torch.amp.GradScaler("cpu", enabled=dtype is torch.float16)
+    counting = Counting()
+    for index, batch in enumerate(data):
+        counting.on_train_batch_start(None, module, batch, index)
+        optimizer.zero_grad()
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
+            output = wrapper(batch if dtype is None else batch.float())
+            loss = output.pow(2).mean()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        counting.on_train_batch_end(None, module, loss, batch, index)
+    return counting.found
+
+
+@pytest.fixture(scope="module")
+def fit_and_hand():
+    return run_ranks(both_ways, 2, 2, limit=60)
+
+
+@pytest.mark.parametrize("kind", BY_HAND)
+def test_a_run_gives_the_weights_and_buffers_of_the_loop_by_hand(kind, fit_and_hand):
+    for ours, theirs, _, _ in (of_rank[kind] for of_rank in fit_and_hand):
+        assert ours == theirs
+    first, second = (of_rank[kind][0] for of_rank in fit_and_hand)
+    learned = [name for name in first if "running" not in name]
+    assert [first[name] for name in learned] == [second[name] for name in learned]
+
+
+@pytest.mark.parametrize("kind", BY_HAND)
+def test_a_step_has_the_collectives_of_the_loop_by_hand(kind, fit_and_hand):
+    for of_rank in fit_and_hand:
+        _, _, ours, theirs = of_rank[kind]
+        in_each_step = {name: number for name, number in ours.items() if number > 1}
+        assert in_each_step == theirs
+        assert ours["gloo:all_reduce"] == STEPS - 1
+
+
+# --- what surrounds it --------------------------------------------------------------------------
+
+
+class Watching(Net):
+    """Notes what it is in, and in which order its hooks are called."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls, self.seen = [], {}
+        self.register_forward_hook(lambda *_: self.calls.append("forward hook"))
+
+    def training_step(self, batch, batch_idx):
+        self.seen["in fit"] = type(self.trainer.model).__name__
+        self.seen["inside"] = self.trainer.model.module is self
+        self.seen["strategy"] = self.trainer.strategy.model is self.trainer.model
+        self.seen["bare"] = self.trainer.strategy.lightning_module is self
+        self.calls.append("step")
+        return super().training_step(batch, batch_idx)
+
+    def validation_step(self, batch, batch_idx):
+        self.calls.append("validation")
+
+    def test_step(self, batch, batch_idx):
+        self.seen["test"] = type(self.trainer.model).__name__
+
+
+def life(world, folder):
+    trainer = trainer_of(world, {"max_epochs": 1, "enable_checkpointing": True}, {})
+    trainer.limit_train_batches = 2
+    trainer.callbacks[-1].dirpath = folder
+    module = Watching()
+    data = batches(trainer.global_rank, world)
+    trainer.fit(module, data, data[:1])
+    seen = module.seen
+    seen["after fit"] = trainer.model is module and trainer.strategy.model is module
+    seen["hooks"] = module.calls[-5:]
+    trainer.test(module, data[:1], verbose=False)
+    seen["group"] = torch.distributed.is_initialized()
+    return seen, {k: v.tolist() for k, v in module.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def lives(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("saved"))
+    return folder, run_ranks(life, 2, 2, folder)
+
+
+def test_the_wrapper_is_there_in_fit_alone_and_steps_are_no_forward(lives):
+    for seen, _ in lives[1]:
+        assert seen["in fit"] == "DistributedDataParallel"
+        assert seen["inside"] and seen["strategy"] and seen["bare"] and seen["after fit"]
+        assert seen["test"] == "Watching"
+        assert seen["hooks"] == ["step", "forward hook", "step", "forward hook", "validation"]
+        assert seen["group"]
+
+
+def test_a_checkpoint_knows_no_wrapper_and_loads_in_one_process(lives):
+    folder, [(_, weights), _] = lives
+    (path,) = [os.path.join(folder, name) for name in os.listdir(folder)]
+    found = torch.load(path, weights_only=True)["state_dict"]
+    assert {name: value.tolist() for name, value in found.items()} == weights
+    alone = trainer_of(1, {"max_epochs": 2}, {})
+    alone.fit(Watching(), batches(), ckpt_path=path)
+    assert alone.current_epoch == 2
+
+
+def resume(path, world):
+    trainer = trainer_of(world, {"max_epochs": 2}, {})
+    module = Adam()
+    trainer.fit(module, batches(trainer.global_rank, world), ckpt_path=path)
+    return flat({name: value.tolist() for name, value in module.state_dict().items()}).tolist()
+
+
+def test_a_checkpoint_of_one_process_goes_on_in_two(tmp_path):
+    alone = trainer_of(1, {"max_epochs": 1}, {})
+    alone.fit(Adam(), batches())
+    alone.save_checkpoint(tmp_path / "one.ckpt")
+    first, second = run_ranks(resume, 2, str(tmp_path / "one.ckpt"), 2)
+    expected = flat(train("adam and a scheduler"))
+    assert first == second
+    found = torch.tensor(first, dtype=torch.float64)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+class Growing(Net):
+    def on_train_epoch_start(self):
+        if self.current_epoch == 1:
+            self.late = nn.Linear(3, 3).double()
+
+
+class Untrained(Net):
+    """Nothing is trained by autograd."""
+
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+        self.requires_grad_(False)
+
+    def training_step(self, batch, batch_idx):
+        self.net[0].bias.add_(1)
+
+    def configure_optimizers(self):
+        return None
+
+
+class Forgetful(Net):
+    def training_step(self, batch, batch_idx):
+        return self.net[0](batch).mean()
+
+
+def messages(world):
+    found = {}
+    for name, make, options in (
+        ("unused", Forgetful, {}),
+        ("unused in the last step", Forgetful, {"max_steps": 1}),
+        ("late", Growing, {}),
+        ("synchronized", Normed, {"sync_batchnorm": True}),
+    ):
+        trainer = trainer_of(world, options, {})
+        module = make()
+        try:
+            trainer.fit(module, batches(trainer.global_rank, world))
+        except Exception as error:
+            found[name] = str(error)
+    trainer, module = trainer_of(world, {}, {}), Untrained()
+    trainer.fit(module, batches(trainer.global_rank, world))
+    found["untrained"] = type(trainer.strategy.model).__name__
+    found["forward"] = "_compiled_call_impl" in module.__dict__
+    return found
+
+
+def test_what_cannot_be_right_is_a_sentence_and_the_next_run_is_well():
+    for found in run_ranks(messages, 2, 2):
+        for name in ("unused", "unused in the last step"):
+            assert "'net.2.weight', 'net.2.bias'" in found[name]
+            assert "ddp_find_unused_parameters_true" in found[name]
+        assert "'late.weight'" in found["late"] and "configure_model" in found["late"]
+        assert "sync_batchnorm" in found["synchronized"] and "GPU" in found["synchronized"]
+        assert (found["untrained"], found["forward"]) == ("Untrained", False)

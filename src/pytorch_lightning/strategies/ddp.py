@@ -117,9 +117,6 @@ class DDPStrategy(ParallelStrategy):
 
     # Set-up.
 
-    def configure_launcher(self) -> None:
-        """Nothing is started yet."""
-
     def setup(self, trainer: Any) -> None:
         """Place the module, wrap it for training."""
         super().setup(trainer)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,19 +20,22 @@ from pytorch_lightning.distributed.layer_sync import (
     TorchSyncBatchNorm,
     has_batch_norm,
 )
+from pytorch_lightning.distributed.launchers import (
+    Launcher,
+    MultiprocessingLauncher,
+    ScriptLauncher,
+)
 from pytorch_lightning.distributed.process_group import (
     DEFAULT_TIMEOUT,
     control_group,
     join_group,
     leave_group,
 )
+from pytorch_lightning.distributed.watch import finish_run, report_fault
 from pytorch_lightning.precision import Precision
 from pytorch_lightning.strategies.gradients import sum_gradients
 from pytorch_lightning.strategies.strategy import Strategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
-
-if TYPE_CHECKING:
-    from pytorch_lightning.distributed.launchers import Launcher
 
 _Broadcast = TypeVar("_Broadcast")
 
@@ -76,9 +79,20 @@ class ParallelStrategy(Strategy, ABC):
         """What starts the other processes; None where somebody else did."""
         return self._launcher
 
-    @abstractmethod
     def configure_launcher(self) -> None:
         """Choose what starts the other processes."""
+        environment = self.cluster_environment
+        if environment.creates_processes_externally:
+            self._launcher = None
+        elif self._start_method == "popen":
+            self._launcher = ScriptLauncher(environment, self.num_processes, self.num_nodes)
+        else:
+            self._launcher = MultiprocessingLauncher(
+                environment,
+                self.num_processes,
+                self.num_nodes,
+                start_method=self._start_method,  # type: ignore[arg-type]  # checked by the strategy
+            )
 
     # Who am I.
 
@@ -241,7 +255,8 @@ class ParallelStrategy(Strategy, ABC):
         self, tensor: Tensor, group: Any | None = None, sync_grads: bool = False
     ) -> Tensor:
         """Gather a tensor of all processes: shape (processes, *shape)."""
-        return collectives.all_gather(tensor, group, sync_grads)
+        found: Tensor = collectives.all_gather(tensor, group, sync_grads)
+        return found
 
     def gather_objects(self, obj: Any) -> list[Any]:
         """The objects of all processes, by rank, in every process."""
@@ -267,6 +282,11 @@ class ParallelStrategy(Strategy, ABC):
             self.layer_sync.revert(self._lightning_module)
         super().teardown()
         self.cluster_environment.teardown()
+        finish_run()
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Tell the other processes, so that they end, too, and say why."""
+        report_fault(exception)
 
     def leave(self) -> None:
         """End the group of processes."""
