@@ -21,12 +21,13 @@ class XLAAccelerator(Accelerator):
     """
 
     def setup_device(self, device: torch.device) -> None:
-        """Refuse a device of another kind."""
+        """Bring torch_xla, which makes 'xla' a device; refuse one of another kind."""
         if device.type != "xla":
             raise MisconfigurationException(
                 f"`device={device}`: this accelerator takes 'xla' only. Pass the accelerator that "
                 "belongs to the device."
             )
+        import_optional("torch_xla", purpose="`accelerator='tpu'`")
 
     def get_device_stats(self, device: torch.device | str | int) -> dict[str, Any]:
         """Memory in use and in all, in megabytes, where the runtime counts it."""

@@ -5,5 +5,6 @@ from pytorch_lightning.checkpoint.io import (
     TorchCheckpointIO,
     _WrappingCheckpointIO,
 )
+from pytorch_lightning.checkpoint.xla import XLACheckpointIO
 
-__all__ = ["CheckpointIO", "TorchCheckpointIO", "_WrappingCheckpointIO"]
+__all__ = ["CheckpointIO", "TorchCheckpointIO", "XLACheckpointIO", "_WrappingCheckpointIO"]

@@ -4,15 +4,21 @@ from pytorch_lightning.strategies.ddp import DDPStrategy
 from pytorch_lightning.strategies.parallel import ParallelStrategy
 from pytorch_lightning.strategies.registry import StrategyRegistry
 from pytorch_lightning.strategies.single_device import SingleDeviceStrategy
+from pytorch_lightning.strategies.single_xla import SingleDeviceXLAStrategy
 from pytorch_lightning.strategies.strategy import Strategy
+from pytorch_lightning.strategies.xla import XLAStrategy
 
 SingleDeviceStrategy.register_strategies(StrategyRegistry)
 DDPStrategy.register_strategies(StrategyRegistry)
+SingleDeviceXLAStrategy.register_strategies(StrategyRegistry)
+XLAStrategy.register_strategies(StrategyRegistry)
 
 __all__ = [
     "DDPStrategy",
     "ParallelStrategy",
     "SingleDeviceStrategy",
+    "SingleDeviceXLAStrategy",
     "Strategy",
     "StrategyRegistry",
+    "XLAStrategy",
 ]

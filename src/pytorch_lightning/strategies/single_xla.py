@@ -33,6 +33,7 @@ class SingleDeviceXLAStrategy(SingleDeviceStrategy):
 
     strategy_name = "single_xla"
     accelerators = ("tpu",)
+    allows_inference_mode = False  # XLA computes later, in another context
 
     def __init__(
         self,

@@ -40,6 +40,7 @@ class XLAStrategy(ParallelStrategy):
 
     strategy_name = "xla"
     accelerators = ("tpu",)
+    allows_inference_mode = False  # XLA computes later, in another context
 
     def __init__(
         self,
