@@ -28,6 +28,7 @@ from pytorch_lightning.fabric.wrappers import (
     with_apart_seeds,
 )
 from pytorch_lightning.strategies import Strategy
+from pytorch_lightning.utilities.plain_mark import is_plain
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from pytorch_lightning.utilities.seed import seed_everything
 from pytorch_lightning.utilities.tree import map_leaves, move_data_to_device
@@ -300,6 +301,9 @@ class Fabric:
         if max_norm is None:
             assert clip_val is not None
             self._precision.clip_grad_by_value(inside, clip_val)
+            return None
+        if not is_plain(self._precision, "clip_grad_by_norm"):
+            self._precision.clip_grad_by_norm(inside, max_norm)
             return None
         return nn.utils.clip_grad_norm_(
             self._precision.main_params(inside),

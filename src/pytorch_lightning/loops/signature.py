@@ -41,6 +41,10 @@ def step_callable(run: Run, name: str) -> Callable[..., Any]:
     call: Callable[..., Any] = getattr(run.module if direct else strategy, name)
     if run.profile is not None:
         call = run.profile(f"[Strategy]{type(strategy).__name__}.{name}", call)
+    if not is_plain(precision, "convert_output"):
+        call = _then(call, precision.convert_output)
+    if name == "training_step" and not is_plain(strategy, "post_training_step"):
+        call = _then(call, lambda output: strategy.post_training_step() or output)
     ending = getattr(run.module, f"{name}_end", None)  # 1.x
     if ending is None or not is_overridden_hook(run.module, f"{name}_end"):
         return call
@@ -52,6 +56,10 @@ def step_callable(run: Run, name: str) -> Callable[..., Any]:
         return ending(output)
 
     return step_and_end
+
+
+def _then(call: Callable[..., Any], treat: Callable[[Any], Any]) -> Callable[..., Any]:
+    return lambda *args: treat(call(*args))
 
 
 def asks_for_optimizer(module: LightningModule) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from pytorch_lightning.utilities.dtensor import clip_norm
 from pytorch_lightning.utilities.enums import GradClipAlgorithmType
 from pytorch_lightning.utilities.plain_mark import plain
 
@@ -52,7 +53,11 @@ class Precision:
 
     @plain
     def convert_output(self, data: Any) -> Any:
-        """Bring what `forward` returned to the default precision."""
+        """Bring what `forward` or a step returned to the default precision.
+
+        The precisions of this package do so in `Fabric` alone; what steps return in a `Trainer`
+        keeps the type that was computed.
+        """
         return data
 
     @plain
@@ -144,6 +149,7 @@ class Precision:
         """Clip the gradients of one optimizer; 0 or less means not at all."""
         if clip_val is None or clip_val <= 0:
             return
+        self.unscale_gradients(optimizer)  # in manual optimization nobody did so before
         if gradient_clip_algorithm == GradClipAlgorithmType.VALUE:
             self.clip_grad_by_value(optimizer, clip_val)
         else:
@@ -157,7 +163,7 @@ class Precision:
     @plain
     def clip_grad_by_norm(self, optimizer: Optimizer, clip_val: int | float) -> None:
         """Scale the gradients down together until their norm fits."""
-        nn.utils.clip_grad_norm_(self.main_params(optimizer), clip_val)
+        clip_norm(self.main_params(optimizer), clip_val)
 
     @plain
     def main_params(self, optimizer: Optimizer) -> Iterator[nn.Parameter]:

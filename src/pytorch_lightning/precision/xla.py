@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from pytorch_lightning.precision.precision import NOTHING, DefaultDtype, Precision
 from pytorch_lightning.utilities.imports import import_optional
+from pytorch_lightning.utilities.plain_mark import plain
 from pytorch_lightning.utilities.tree import map_leaves
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class XLAPrecision(Precision):
         """Bring the floating point tensors of a batch to the type of the parameters."""
         return data if self.dtype is None else _to(data, self.dtype)
 
+    @plain
     def convert_output(self, data: Any) -> Any:
         """Bring floating point results to torch's default type."""
         plain = self.dtype is None and self.precision == "32-true"
