@@ -78,6 +78,12 @@ class SLURMEnvironment(ClusterEnvironment):
         text = read_text("SLURM_JOB_ID") or ""
         return int(text) if text.isdigit() and not is_interactive() else None
 
+    @staticmethod
+    def requeue_id() -> str:
+        """How `scontrol` calls this job: by its number, or that of its array with its task's."""
+        array, task = read_text("SLURM_ARRAY_JOB_ID"), read_text("SLURM_ARRAY_TASK_ID")
+        return f"{array}_{task}" if array and task else read_text("SLURM_JOB_ID") or ""
+
     def world_size(self) -> int:
         """`SLURM_NTASKS`."""
         return read_int("SLURM_NTASKS") or 1

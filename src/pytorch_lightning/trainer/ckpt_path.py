@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytorch_lightning.trainer.requeue import left_by_this_job, newest_of_any_job
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import paths
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -22,8 +23,8 @@ def resolve_checkpoint(trainer: "pl.Trainer", given: Any, *, model_given: bool) 
     """
     wanted = given if given is not None else trainer._ckpt_path
     fitting = trainer.state.fn == TrainerFn.FITTING
-    if wanted is None and fitting and (left := _left_by_exception(trainer)) is not None:
-        wanted = left
+    if wanted is None and fitting:
+        wanted = left_by_this_job(trainer) or _left_by_exception(trainer)
     if wanted is None and not model_given:
         wanted = _best_unasked(trainer)
     if wanted is None or trainer.fast_dev_run and wanted in ("best", "last"):
@@ -112,14 +113,12 @@ def _default_folder(trainer: "pl.Trainer") -> str | None:
 
 
 def _hpc(trainer: "pl.Trainer") -> str:
-    folder = str(trainer.default_root_dir)
-    names = paths.list_names(folder) if paths.is_dir(folder) else []
-    numbered = [(int(m[1]), n) for n in names if (m := re.fullmatch(r"hpc_ckpt_(\d+)\.ckpt", n))]
-    if not numbered:
+    found = newest_of_any_job(trainer)
+    if found is None:
         raise MisconfigurationException(
-            f"`ckpt_path='hpc'`: there is no `hpc_ckpt_<n>.ckpt` in {folder}."
+            f"`ckpt_path='hpc'`: there is no `hpc_ckpt_<n>.ckpt` in {trainer.default_root_dir}."
         )
-    return paths.join(folder, max(numbered)[1])
+    return found
 
 
 def _left_by_exception(trainer: "pl.Trainer") -> Any:

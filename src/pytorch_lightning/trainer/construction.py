@@ -3,6 +3,7 @@
 import inspect
 import math
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -215,6 +216,21 @@ def make_profiler(given: Any) -> Profiler:
         )
     made: Profiler = getattr(profilers, found)()
     return made
+
+
+def timed_by(profiler: Profiler) -> Callable[[str, Any], Any] | None:
+    """What wraps a hook, so that the profiler measures it; None where nothing is measured."""
+    if type(profiler) is PassThroughProfiler:
+        return None
+
+    def wrap(name: str, function: Any) -> Any:
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with profiler.profile(name):
+                return function(*args, **kwargs)
+
+        return timed
+
+    return wrap
 
 
 def call_construction_hooks(trainer: "pl.Trainer") -> None:

@@ -29,6 +29,7 @@ from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.state import State
 from pytorch_lightning.loops.transfer import bind_transfer
 from pytorch_lightning.trainer import data, ranks, verify
+from pytorch_lightning.trainer.construction import timed_by
 from pytorch_lightning.trainer.defaults import (
     CallbackList,
     check_callbacks,
@@ -38,7 +39,8 @@ from pytorch_lightning.trainer.defaults import (
 from pytorch_lightning.trainer.length import resolve_epochs
 from pytorch_lightning.trainer.misspelled import check_hook_names
 from pytorch_lightning.trainer.notes import add_note
-from pytorch_lightning.trainer.signals import heed_sigterm
+from pytorch_lightning.trainer.requeue import Requeued
+from pytorch_lightning.trainer.signals import heed_signals
 from pytorch_lightning.trainer.states import RunningStage, TrainerFn, TrainerStatus
 from pytorch_lightning.trainer.tables import print_results
 from pytorch_lightning.utilities.compile import from_compiled
@@ -96,7 +98,7 @@ def fit(
         bind_optimization(run)
         trainer._progress.validated_at = time.monotonic()
         anomalies = torch.autograd.set_detect_anomaly(trainer.detect_anomaly)
-        with heed_sigterm(run.state), anomalies, torch.enable_grad():
+        with heed_signals(trainer, run), anomalies, torch.enable_grad():
             fit_loop(run)
         _release(trainer, run)
         run.hooks.on_fit_end()
@@ -128,7 +130,7 @@ def evaluate(
         this = run.evaluation[stage]
         opened = this.open(run.state)
         if any(opened.lengths):
-            with heed_sigterm(run.state):
+            with heed_signals(trainer, run):
                 evaluate_loop(run, stage)
             trainer._progress.val_seen = run.state.val_seen
             trainer._progress.test_seen = run.state.test_seen
@@ -163,7 +165,7 @@ def predict(
         bind_hooks(trainer, run)
         assert run.prediction is not None
         if trainer.limit_predict_batches != 0:
-            with heed_sigterm(run.state):
+            with heed_signals(trainer, run):
                 predict_loop(run)
             found = run.prediction.found()
         _release(trainer, run)
@@ -219,6 +221,11 @@ def _running(
     try:
         yield run
         _tear_down(trainer, run, status="success")
+    except Requeued:
+        trainer.state.status, trainer.state.stage = TrainerStatus.INTERRUPTED, None
+        _release(trainer, run)
+        _tear_down(trainer, run, status="finished")
+        raise
     except BaseException as error:
         _fail(trainer, run, error)
         if not isinstance(error, KeyboardInterrupt):
@@ -279,7 +286,7 @@ def _clip(trainer: "pl.Trainer", optimizer: Any, value: Any, algorithm: Any) -> 
 
 def bind_hooks(trainer: "pl.Trainer", run: Run) -> None:
     """Find out who listens to which hook; again whenever that may have changed."""
-    run.profile = _profiled(trainer)
+    run.profile = timed_by(trainer.profiler)
     keep_logging_uncompiled(run.module)
     run.hooks.bind(
         run.session,
@@ -294,21 +301,6 @@ def bind_hooks(trainer: "pl.Trainer", run: Run) -> None:
         callback.log_dict = run.module.log_dict  # type: ignore[attr-defined]
     run.transfer = bind_transfer(run, "training_step")
     run.rewinds = snapshot.saves_inside_batches([run.module, *trainer.callbacks])
-
-
-def _profiled(trainer: "pl.Trainer") -> Callable[[str, Any], Any] | None:
-    profiler = trainer.profiler
-    if type(profiler).__name__ == "PassThroughProfiler":
-        return None
-
-    def wrap(name: str, function: Any) -> Any:
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            with profiler.profile(name):
-                return function(*args, **kwargs)
-
-        return timed
-
-    return wrap
 
 
 def _set_up(
@@ -330,7 +322,11 @@ def _set_up(
     run.hooks.on_before_accelerator_backend_setup()
     run.hooks.setup(str(fn))
     bind_hooks(trainer, run)
-    with strategy.model_sharded_context():
+    with (
+        strategy.tensor_init_context(),
+        strategy.model_sharded_context(),
+        strategy.precision_plugin.module_init_context(),
+    ):
         run.hooks.configure_sharded_model()
         run.hooks.on_configure_sharded_model()
         run.hooks.configure_model()
