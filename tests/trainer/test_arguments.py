@@ -117,9 +117,8 @@ def test_strategies(strategy):
     assert isinstance(quiet(strategy=strategy).strategy, SingleDeviceStrategy)
 
 
-def test_strategies_of_several_processes_say_so():
-    with pytest.raises(MisconfigurationException, match="ddp"):
-        quiet(strategy="ddp")
+def test_strategies_by_name():
+    assert type(quiet(accelerator="cpu", strategy="ddp").strategy).__name__ == "DDPStrategy"
     with pytest.raises(ValueError, match="'single_devise'.*single_device"):
         quiet(strategy="single_devise")
 
@@ -140,9 +139,10 @@ def test_no_devices_at_all(devices):
         quiet(devices=devices)
 
 
-def test_more_devices_than_one_process_has():
-    with pytest.raises(MisconfigurationException, match="2 processes"):
-        quiet(accelerator="cpu", devices=2)
+def test_several_devices_of_the_cpu_are_processes():
+    made = quiet(accelerator="cpu", devices=2)
+    assert (made.num_devices, made.world_size, made.global_rank) == (2, 2, 0)
+    assert type(made.strategy).__name__ == "DDPStrategy"
     with pytest.raises((TypeError, MisconfigurationException), match="devices"):
         quiet(accelerator="cpu", devices=[0, 1])
 
@@ -151,8 +151,8 @@ def test_num_nodes():
     assert quiet(num_nodes=1).num_nodes == 1
     with pytest.raises(ValueError, match="num_nodes=0"):
         quiet(num_nodes=0)
-    with pytest.raises(MisconfigurationException, match="several machines"):
-        quiet(num_nodes=2)
+    made = quiet(accelerator="cpu", devices=2, num_nodes=2)
+    assert (made.num_nodes, made.num_devices, made.world_size) == (2, 2, 4)
 
 
 @pytest.mark.parametrize(

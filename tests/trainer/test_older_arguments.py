@@ -22,8 +22,9 @@ def older(**options):
 def test_num_processes_is_devices_of_the_cpu():
     made = older(num_processes=1)
     assert (made.num_devices, type(made.accelerator).__name__) == (1, "CPUAccelerator")
-    with pytest.warns(DeprecationWarning), pytest.raises(MisconfigurationException, match="2 proc"):
-        trainer(num_processes=2, accelerator="auto")
+    with pytest.warns(DeprecationWarning):
+        made = trainer(num_processes=2, accelerator="auto")
+    assert (made.num_devices, made.world_size) == (2, 2)
 
 
 def test_gpus_is_accelerator_and_devices():
