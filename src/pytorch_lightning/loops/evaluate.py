@@ -276,7 +276,8 @@ def sanity_check(run: Run) -> None:
         data = this.open(state)
         lengths = list(data.lengths)
         data.limit_to([min(counts, length) for length in lengths])
-        if any(min(counts, length) for length in lengths):
+        has_data = any(min(counts, length) for length in lengths)
+        if run.strategy.reduce_boolean_decision(has_data, all=False):
             evaluate(run, "validation")
         data.limit_to(lengths)
         run.hooks.on_sanity_check_end()

@@ -129,7 +129,7 @@ def evaluate(
         bind_hooks(trainer, run)
         this = run.evaluation[stage]
         opened = this.open(run.state)
-        if any(opened.lengths):
+        if run.strategy.reduce_boolean_decision(any(opened.lengths), all=False):
             with heed_signals(trainer, run):
                 evaluate_loop(run, stage)
             trainer._progress.val_seen = run.state.val_seen
@@ -315,6 +315,7 @@ def _set_up(
     strategy, fn = run.strategy, trainer.state.fn
     _merge_callbacks(trainer, run)
     strategy.setup_environment()
+    ranks.agree_on_versions(trainer)
     path = ranks.agree_on_checkpoint(trainer, ckpt_path, model_given=model_given)
     run.agreement = Agreement.of(run)
     trainer.profiler.setup(stage=str(fn), local_rank=trainer.local_rank, log_dir=trainer.log_dir)
