@@ -374,7 +374,7 @@ class Watching(Net):
 
     def training_step(self, batch, batch_idx):
         self.seen["in fit"] = type(self.trainer.model).__name__
-        self.seen["inside"] = self.trainer.model.module is self
+        self.seen["inside"] = getattr(self.trainer.model, "module", None) is self
         self.seen["strategy"] = self.trainer.strategy.model is self.trainer.model
         self.seen["bare"] = self.trainer.strategy.lightning_module is self
         self.calls.append("step")
@@ -389,7 +389,6 @@ class Watching(Net):
 
 def life(world, folder):
     trainer = trainer_of(world, {"max_epochs": 1, "enable_checkpointing": True}, {})
-    trainer.limit_train_batches = 2
     trainer.callbacks[-1].dirpath = folder
     module = Watching()
     data = batches(trainer.global_rank, world)
@@ -423,7 +422,7 @@ def test_a_checkpoint_knows_no_wrapper_and_loads_in_one_process(lives):
     found = torch.load(path, weights_only=True)["state_dict"]
     assert {name: value.tolist() for name, value in found.items()} == weights
     alone = trainer_of(1, {"max_epochs": 2}, {})
-    alone.fit(Watching(), batches(), ckpt_path=path)
+    alone.fit(Watching(), batches(), batches(), ckpt_path=path)
     assert alone.current_epoch == 2
 
 

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 _BUCKET_BYTES = 25 * 2**20
-_NONE, _DENSE, _SPARSE = 0, 1, 2
+_NONE, _DENSE = 0, 1  # and 1 + the number of sparse dimensions
 
 
 def sum_gradients(
@@ -33,8 +33,8 @@ def sum_gradients(
     dist.all_reduce(kinds, op=dist.ReduceOp.MAX, group=group)
     agreed = list(zip(wanted, kinds.tolist(), strict=True))
     for parameter, kind in agreed:
-        if kind == _SPARSE:
-            parameter.grad = _sum_of_sparse(parameter, share, group)
+        if kind > _DENSE:
+            parameter.grad = _sum_of_sparse(parameter, kind - _DENSE, share, group)
     dense = [_dense_gradient(parameter) for parameter, kind in agreed if kind == _DENSE]
     if not dense:
         return
@@ -53,7 +53,7 @@ def sum_gradients(
 def _kind(parameter: nn.Parameter) -> int:
     if parameter.grad is None:
         return _NONE
-    return _SPARSE if parameter.grad.is_sparse else _DENSE
+    return _DENSE + parameter.grad.sparse_dim() if parameter.grad.is_sparse else _DENSE
 
 
 def _dense_gradient(parameter: nn.Parameter) -> Tensor:
@@ -62,13 +62,14 @@ def _dense_gradient(parameter: nn.Parameter) -> Tensor:
     return parameter.grad
 
 
-def _sum_of_sparse(parameter: nn.Parameter, share: float, group: Any | None) -> Tensor:
+def _sum_of_sparse(
+    parameter: nn.Parameter, num_dims: int, share: float, group: Any | None
+) -> Tensor:
     gradient = parameter.grad
     if gradient is None or share == 0:
-        empty = torch.zeros_like(parameter, layout=torch.sparse_coo)
-        gradient = empty if gradient is None else gradient.coalesce() * 0
-    elif not gradient.is_sparse:
-        gradient = gradient.to_sparse(parameter.dim())
+        values = parameter.new_zeros((0, *parameter.shape[num_dims:]))
+        rows = torch.zeros((num_dims, 0), dtype=torch.long, device=parameter.device)
+        gradient = torch.sparse_coo_tensor(rows, values, parameter.shape, check_invariants=False)
     gradient = (gradient * share).coalesce()
     dist.all_reduce(gradient, group=group)
     return gradient

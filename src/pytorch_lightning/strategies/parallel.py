@@ -15,15 +15,15 @@ from pytorch_lightning.accelerators import Accelerator
 from pytorch_lightning.checkpoint.io import CheckpointIO
 from pytorch_lightning.distributed import collectives
 from pytorch_lightning.distributed.environments import ClusterEnvironment, LightningEnvironment
-from pytorch_lightning.distributed.layer_sync import (
-    LayerSync,
-    TorchSyncBatchNorm,
-    has_batch_norm,
-)
 from pytorch_lightning.distributed.launchers import (
     Launcher,
     MultiprocessingLauncher,
     ScriptLauncher,
+)
+from pytorch_lightning.distributed.layer_sync import (
+    LayerSync,
+    TorchSyncBatchNorm,
+    has_batch_norm,
 )
 from pytorch_lightning.distributed.process_group import (
     DEFAULT_TIMEOUT,
