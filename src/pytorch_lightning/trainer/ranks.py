@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from pytorch_lightning.callbacks.agreement import decide_once
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.trainer.ckpt_path import resolve_checkpoint
 
@@ -11,14 +12,20 @@ if TYPE_CHECKING:
 
 def agree_on_checkpoint(trainer: "pl.Trainer", given: Any, *, model_given: bool) -> Any:
     """The path that rank 0 finds: files may look different elsewhere, or change meanwhile."""
-    strategy = trainer.strategy
-    if strategy.world_size == 1:
-        return resolve_checkpoint(trainer, given, model_given=model_given)
-    path = None
-    if strategy.is_global_zero:
-        path = resolve_checkpoint(trainer, given, model_given=model_given)
-    trainer._ckpt_path = path = strategy.broadcast(path)
+    path = decide_once(trainer, lambda: resolve_checkpoint(trainer, given, model_given=model_given))
+    if path is not None:
+        trainer._ckpt_path = path
     return path
+
+
+def agree_on_versions(trainer: "pl.Trainer") -> None:
+    """Let the loggers of all ranks have the version, and so the folder, of rank 0."""
+    if trainer.world_size == 1:
+        return
+    loggers = trainer.loggers
+    versions = decide_once(trainer, lambda: [logger.version for logger in loggers])
+    for logger, version in zip(loggers, versions, strict=True):
+        logger.adopt(version)
 
 
 def prepare_data(trainer: "pl.Trainer", run: Run) -> None:

@@ -103,7 +103,7 @@ class Trainer(ArgparseBridge):
         deterministic: bool | Literal["warn"] | None = None,
         benchmark: bool | None = None,
         inference_mode: bool = True,
-        use_distributed_sampler: bool = True,
+        use_distributed_sampler: bool | Literal["pad"] = True,
         profiler: Profiler | str | None = None,
         detect_anomaly: bool = False,
         barebones: bool = False,
@@ -151,7 +151,7 @@ class Trainer(ArgparseBridge):
         self.profiler: Profiler = construction.make_profiler(profiler)
         self.detect_anomaly = bool(detect_anomaly)
         self.inference_mode = bool(inference_mode)
-        self.use_distributed_sampler = bool(use_distributed_sampler)
+        self.use_distributed_sampler = use_distributed_sampler or False
         self.enable_autolog_hparams = bool(enable_autolog_hparams)
         self._train_mode = _train_mode
         self._ckpt_path: _Path = _resume_from
@@ -624,14 +624,12 @@ class Trainer(ArgparseBridge):
 
     @property
     def log_dir(self) -> str | None:
-        """Folder of the first logger, else `default_root_dir`; to be asked for in all processes."""
+        """Folder of the first logger, else `default_root_dir`; in a run the same on all ranks."""
         if not self._loggers:
-            folder: str | None = self.default_root_dir
-        elif isinstance(self._loggers[0], DummyLogger):
-            folder = None
-        else:
-            folder = self._loggers[0].log_dir or self._loggers[0].save_dir
-        return self.strategy.broadcast(folder)
+            return self.default_root_dir
+        if isinstance(self._loggers[0], DummyLogger):
+            return None
+        return self._loggers[0].log_dir or self._loggers[0].save_dir
 
     @property
     def callback_metrics(self) -> dict[str, torch.Tensor]:
