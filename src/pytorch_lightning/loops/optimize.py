@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pytorch_lightning.core.module import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.loops.limits import window_closes
+from pytorch_lightning.loops.manual import bind_manual, toggler
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.signature import (
     Clipping,
@@ -236,21 +236,11 @@ class Step:
             self.raw.zero_grad(set_to_none=True)
             return
         if factor != 1.0:
-            self._scale_gradients(factor)
+            self.run.strategy.scale_gradients(self.raw, factor)
         if self.hooks.in_step:
             self.hooks.on_before_optimizer_step(self.raw, self.index)
         if self.clip.own or self.limits.gradient_clip_val:
             self.clip()
-
-    def _scale_gradients(self, factor: float) -> None:
-        gradients = [
-            parameter.grad
-            for group in self.raw.param_groups
-            for parameter in group["params"]
-            if parameter.grad is not None
-        ]
-        if gradients:
-            torch._foreach_mul_(gradients, factor)
 
     def _loss(self, output: Any) -> Tensor | None:
         """The loss for backward; what `on_train_batch_end` will see is kept."""
@@ -351,7 +341,7 @@ def bind_optimization(run: Run) -> None:
     if len(run.advanced) != count:  # else it came from a checkpoint
         run.advanced = [False] * count
     if not run.module.automatic_optimization:
-        _bind_manual(run)
+        bind_manual(run)
     else:
         _bind_automatic(run)
     if "training_epoch_end" in run.hooks.heard:
@@ -365,7 +355,7 @@ def _bind_automatic(run: Run) -> None:
             setattr(state, name, [0] * count)
     wrapped = run.optimizers or [LightningOptimizer(NoOptimizer())]  # type: ignore[arg-type]  # acts
     for optimizer in wrapped:
-        optimizer.attach(_engine(run), _toggler(run, optimizer))
+        optimizer.attach(_engine(run), toggler(run))
     steps = [Step(run, index, optimizer) for index, optimizer in enumerate(wrapped)]
     run.optimize = steps[0].run_batch if len(steps) == 1 else _several(run, steps)
 
@@ -437,63 +427,3 @@ def _engine(run: Run) -> Callable[[LightningOptimizer, Callable[[], Any], dict[s
         return strategy.optimizer_step(optimizer.optimizer, closure, model=module, **options)
 
     return step
-
-
-def _toggler(run: Run, optimizer: LightningOptimizer) -> Callable[[Any], None]:
-    return lambda raw: run.session.toggle(raw) if raw is not None else run.session.untoggle()
-
-
-def _bind_manual(run: Run) -> None:
-    """The user calls `backward` and `step`; both still go through precision and hooks."""
-    state, session = run.state, run.session
-    training_step = bind_training_step(run, None)
-    if len(state.held) != len(run.optimizers):
-        state.held = [0] * len(run.optimizers)
-
-    def backward(loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        run.hooks.on_before_backward(loss)
-        before = session.hook
-        session.hook = "backward"
-        run.strategy.backward(loss, None, *args, **kwargs)
-        session.hook = before
-        run.hooks.on_after_backward()
-        state.held[:] = [count + 1 for count in state.held]
-
-    def engine(optimizer: LightningOptimizer, closure: Callable[[], Any], options: Any) -> Any:
-        index = next(i for i, o in enumerate(run.raw_optimizers) if o is optimizer.optimizer)
-
-        def compute() -> Any:
-            result = closure()
-            run.strategy.precision_plugin.unscale_gradients(optimizer.optimizer)
-            run.hooks.on_before_optimizer_step(optimizer.optimizer, index)
-            return result
-
-        result = run.strategy.optimizer_step(
-            optimizer.optimizer, compute, model=run.module, **options
-        )
-        state.step += 1
-        state.held[index] = 0
-        return result
-
-    for optimizer in run.optimizers:
-        optimizer.attach(engine, _toggler(run, optimizer))
-    session.on_manual_backward = backward
-
-    def optimize(batch: Any, batch_idx: int) -> Any:
-        state.window_closed = True
-        before = session.hook
-        session.hook = "training_step"
-        output = training_step(batch, batch_idx)
-        session.hook = before
-        if isinstance(output, Tensor):
-            return {"loss": output.detach()}
-        if output is None:
-            return {}
-        if not isinstance(output, Mapping):
-            raise MisconfigurationException(
-                f"`training_step` returned a {type(output).__name__}; with manual optimization "
-                "return a tensor, a dictionary or None."
-            )
-        return {k: v.detach() if isinstance(v, Tensor) else v for k, v in output.items()}
-
-    run.optimize = optimize

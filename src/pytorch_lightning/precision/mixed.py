@@ -13,6 +13,7 @@ from torch.optim import LBFGS, Optimizer
 
 from pytorch_lightning.precision.names import canonical_precision
 from pytorch_lightning.precision.precision import Precision
+from pytorch_lightning.utilities.enums import GradClipAlgorithmType
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.plain_mark import plain
 from pytorch_lightning.utilities.tree import map_leaves
@@ -87,6 +88,16 @@ class MixedPrecision(Precision):
             return
         scaler.unscale_(optimizer)
         self._unscaled.add(optimizer)
+
+    def clip_gradients(
+        self,
+        optimizer: Optimizer,
+        clip_val: int | float = 0.0,
+        gradient_clip_algorithm: GradClipAlgorithmType = GradClipAlgorithmType.NORM,
+    ) -> None:
+        """Clip gradients of true size: in manual optimization nobody unscaled them before."""
+        self.unscale_gradients(optimizer)
+        super().clip_gradients(optimizer, clip_val, gradient_clip_algorithm)
 
     def optimizer_step(
         self,

@@ -149,7 +149,6 @@ class Precision:
         """Clip the gradients of one optimizer; 0 or less means not at all."""
         if clip_val is None or clip_val <= 0:
             return
-        self.unscale_gradients(optimizer)  # in manual optimization nobody did so before
         if gradient_clip_algorithm == GradClipAlgorithmType.VALUE:
             self.clip_grad_by_value(optimizer, clip_val)
         else:

@@ -52,8 +52,8 @@ class XLAPrecision(Precision):
     @plain
     def convert_output(self, data: Any) -> Any:
         """Bring floating point results to torch's default type."""
-        plain = self.dtype is None and self.precision == "32-true"
-        return data if plain else _to(data, torch.get_default_dtype())
+        unchanged = self.precision == "32-true"
+        return data if unchanged else _to(data, torch.get_default_dtype())
 
     def tensor_init_context(self) -> AbstractContextManager[Any]:
         """New tensors have the type of the parameters."""
