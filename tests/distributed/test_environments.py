@@ -1,9 +1,9 @@
+import os
 import socket
 
 import pytest
 
 from pytorch_lightning.distributed import ClusterEnvironment, LightningEnvironment
-from pytorch_lightning.distributed.environments import launched_processes
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 pytestmark = pytest.mark.usefixtures("launched")
@@ -56,7 +56,7 @@ def test_setting_the_rank_moves_what_is_said_on_rank_zero(monkeypatch):
 def test_teardown_forgets_the_world_size(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "4")
     LightningEnvironment().teardown()
-    assert launched_processes() is None
+    assert "WORLD_SIZE" not in os.environ
 
 
 def test_the_contract_cannot_be_made():
@@ -64,25 +64,12 @@ def test_the_contract_cannot_be_made():
         ClusterEnvironment()
 
 
-@pytest.mark.parametrize("name", ["WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"])
-def test_a_launch_of_several_processes_is_seen(monkeypatch, name):
-    monkeypatch.setenv(name, "1")
-    assert launched_processes() is None
-    monkeypatch.setenv(name, "4")
-    assert launched_processes() == (name, 4)
-
-
-def test_an_interactive_slurm_shell_is_no_launch(monkeypatch):
-    monkeypatch.setenv("SLURM_NTASKS", "4")
-    monkeypatch.setenv("SLURM_JOB_NAME", "bash")
-    assert launched_processes() is None
-
-
 @pytest.mark.parametrize(
     ("variables", "devices", "nodes", "said"),
     [
         ({"LOCAL_RANK": "0", "WORLD_SIZE": "4"}, 2, 1, "ask for 2 processes, but somebody started"),
         ({"LOCAL_RANK": "2"}, 2, 1, "`LOCAL_RANK=2`.*`devices=2` numbers them from 0 to 1"),
+        ({"WORLD_SIZE": "4"}, 1, 1, "`WORLD_SIZE=4`.* ask for one process"),
         ({"NODE_RANK": "1"}, 2, 1, "`NODE_RANK=1`.*`num_nodes=1` numbers them from 0 to 0"),
     ],
 )  # fmt: skip

@@ -569,5 +569,5 @@ def test_every_registered_strategy_can_be_made_or_says_what_is_missing():
 
 def test_a_launch_of_several_processes_is_refused_not_run_twice(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(MisconfigurationException, match="`WORLD_SIZE=2`"):
+    with pytest.raises(ValueError, match="`WORLD_SIZE=2`"):
         resolve()

@@ -124,10 +124,15 @@ class LightningEnvironment(ClusterEnvironment):
     def validate_settings(self, num_devices: int, num_nodes: int) -> None:
         """Compare what was asked with the variables of processes that were started by hand.
 
-        One process is never compared: scripts that the trainer starts again may use it, too.
+        Scripts that the trainer starts again may also run something in one process, before.
         """
         size, rank, node = (read_int(n) for n in ("WORLD_SIZE", "LOCAL_RANK", "NODE_RANK"))
         if num_devices * num_nodes == 1:
+            if rank is None and (size or 1) > 1:
+                raise ValueError(
+                    f"`WORLD_SIZE={size}` in the environment, but `devices` and `num_nodes` ask "
+                    "for one process. Pass the number per machine, or unset it."
+                )
             return
         if rank is not None and size is not None:
             asked = Asked(num_devices, num_nodes)
@@ -153,15 +158,3 @@ def free_port() -> int:
         connection.bind(("", 0))
         port: int = connection.getsockname()[1]
     return port
-
-
-def launched_processes() -> tuple[str, int] | None:
-    """The variable by which a launcher promises several processes, and how many."""
-    names = ["WORLD_SIZE", "OMPI_COMM_WORLD_SIZE"]
-    if read_text("SLURM_JOB_NAME") not in ("bash", "interactive"):
-        names.append("SLURM_NTASKS")
-    for name in names:
-        value = read_text(name) or ""
-        if value.isdigit() and int(value) > 1:
-            return name, int(value)
-    return None

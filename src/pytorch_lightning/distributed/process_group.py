@@ -145,6 +145,12 @@ def control_group() -> Any:
     return this.control
 
 
+def has_met() -> bool:
+    """Whether this process has worked together with others, now or before."""
+    found = _this.get("process")
+    return found is not None and found.pid == os.getpid() and found.joined > 0
+
+
 def leave_group() -> None:
     """End the group of this process."""
     this, found = _process(), watch()

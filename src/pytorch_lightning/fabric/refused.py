@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 
 from pytorch_lightning.accelerators import Accelerator
-from pytorch_lightning.distributed.environments import launched_processes
+from pytorch_lightning.distributed import ClusterEnvironment
+from pytorch_lightning.distributed.process_group import has_met
 from pytorch_lightning.strategies import (
     ParallelStrategy,
     SingleDeviceStrategy,
@@ -72,7 +72,12 @@ def check_hardware(accelerator: Accelerator, strategy: Strategy) -> None:
         )
 
 
-def check_single(strategy: Strategy, places: list[torch.device], num_nodes: int) -> None:
+def check_single(
+    strategy: Strategy,
+    places: list[torch.device],
+    num_nodes: int,
+    environment: ClusterEnvironment,
+) -> None:
     """Refuse one process where several were asked for, or were launched."""
     name = type(strategy).__name__
     if isinstance(strategy, SingleDeviceStrategy):
@@ -86,15 +91,8 @@ def check_single(strategy: Strategy, places: list[torch.device], num_nodes: int)
                 f"`strategy={name}` uses one device, `num_nodes={num_nodes}` asks for more. Pass "
                 "num_nodes=1, or strategy='auto'."
             )
-    launched = launched_processes()
-    if launched is None or dist.is_initialized():  # a group that exists was asked for before
-        return
-    variable, count = launched
-    raise MisconfigurationException(
-        f"`{variable}={count}`: a launcher started {count} processes, but `devices` and `strategy` "
-        "ask for one, which would do the same work in each. Pass strategy='ddp' and the number of "
-        "devices per machine, or start one process."
-    )
+    if not has_met():  # else one of several goes on alone, as in a test after the training
+        environment.validate_settings(num_devices=1, num_nodes=num_nodes)
 
 
 def check_several(strategy: ParallelStrategy, *, interactive: bool) -> None:

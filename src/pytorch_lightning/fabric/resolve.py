@@ -100,7 +100,7 @@ def resolve(  # the documented arguments
         default = TorchSyncBatchNorm() if sync_batchnorm else None
         chosen.layer_sync = given.layer_sync or default
     else:
-        check_single(chosen, places, nodes)
+        check_single(chosen, places, nodes, environment)
     if "precision" in chosen.given_parts:
         numbers = chosen.precision_plugin
         check_device(numbers, chosen.root_device)
@@ -191,8 +191,7 @@ def _join(strategy: ParallelStrategy, environment: ClusterEnvironment, nodes: in
     if strategy.given_environment is None:
         strategy.cluster_environment = environment
     strategy.num_nodes = nodes
-    if environment.creates_processes_externally:
-        environment.validate_settings(num_devices=strategy.num_processes, num_nodes=nodes)
+    environment.validate_settings(num_devices=strategy.num_processes, num_nodes=nodes)
     strategy.tell_ranks()
     strategy.configure_launcher()
     check_several(strategy, interactive=is_interactive())
