@@ -23,6 +23,7 @@ def _join(plan=None, timeout=20.0, every=10.0):
         timeout=timedelta(seconds=timeout),
         plan=plan,
         every=every,
+        patience=timedelta(0),
     )
 
 

@@ -37,25 +37,14 @@ def fault_of(rank: int, error: BaseException, where: str = "") -> Fault:
     )
 
 
+_SIGNS = ("Connection closed by peer", "Connection reset", "Broken pipe", "remote process exited")
+
+
 def speaks_of_others(error: BaseException) -> bool:
-    """Whether an error is what a process hears when another one is gone or does not answer."""
-    if isinstance(error, dist.DistError | ConnectionError):
+    """Whether an error is what a process hears when another one is gone."""
+    if isinstance(error, dist.DistNetworkError | ConnectionError):
         return True
-    if not isinstance(error, RuntimeError):
-        return False
-    said = str(error)
-    signs = (
-        "Connection closed by peer",
-        "Connection reset",
-        "Timed out waiting",
-        "Broken pipe",
-        "gloo",
-        "NCCL",
-        "process group",
-        "ProcessGroup",
-        "Application timeout",
-    )
-    return any(sign in said for sign in signs)
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
 
 
 class Board:

@@ -71,12 +71,14 @@ def join_group(
     timeout: timedelta = DEFAULT_TIMEOUT,
     plan: Mapping[str, Any] | None = None,
     every: float = 10.0,
+    patience: timedelta = DEFAULT_TIMEOUT,
 ) -> None:
     """Meet the other processes; where the group is there already, a new run of it begins.
 
     Args:
         plan: What every process has to agree on: number of processes, precision and the like.
         every: Seconds between two lines about who is missing.
+        patience: How long to wait for the others at the start, if that is more than `timeout`.
     """
     this, world = _process(), environment.world_size()
     if dist.is_initialized():
@@ -86,7 +88,7 @@ def join_group(
         store = dist.HashStore()  # type: ignore[attr-defined]  # it is public all the same
         dist.init_process_group(backend, store=store, rank=0, world_size=1, timeout=timeout)
         return
-    roll = make_roll(environment, plan or {}, timeout, every)
+    roll = make_roll(environment, plan or {}, max(timeout, patience), every)
     address, port = meeting_place(environment)
     line = await_answer(address, port, roll.end, roll.tell)
     try:
@@ -178,27 +180,31 @@ def part(*, failed: bool | None = None) -> None:
     bad = bool(failed if failed is not None else error) or (found is not None and found.failed)
     if not bad:
         _leave_in_peace(this)
+    elif dist.is_initialized() and dist.get_backend() == "gloo":
+        within(1, dist.destroy_process_group)  # whoever waits for this process hears of it
     if children():
         end_children(grace=6) if bad else await_children(this.limit)
-    codes = [child.poll() for child in children()]
+    failures = any(child.poll() for child in children())
     stop_watch()
     _this.clear()
-    if any(codes):
+    if failures:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(1)
+        os._exit(1 if found is None else found.exit_code)
 
 
 def _leave_in_peace(this: _Process) -> None:
     """Say goodbye; who keeps the store stays until the others have finished their run."""
-    board, keeps_it = this.board, served_store()
+    board, keeps_it, found = this.board, served_store(), watch()
+    if found is not None:
+        found.finish_run()
+        found.say(Board.bye)
     leave_group()
-    if board is None and keeps_it is not None:
-        board = Board(of_attempt(keeps_it), 0)
-    if board is None:
+    if keeps_it is None:
         return
-    within(2, board.bye)
-    if keeps_it is not None:
+    if board is None:
+        Board(of_attempt(keeps_it), 0).bye()
+    else:
         _stay(this, board)
 
 

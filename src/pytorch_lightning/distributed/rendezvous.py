@@ -97,7 +97,9 @@ def await_answer(address: str, port: int, end: float, tell: Callable[[str], None
     """
     while True:
         try:
-            return socket.create_connection((address, port), timeout=5)
+            line = socket.create_connection((address, port), timeout=5)
+            line.setblocking(False)
+            return line
         except OSError as error:
             tell(f"no answer from rank 0 at {address}:{port} ({error.strerror or error})")
         if time.monotonic() > end:
@@ -111,7 +113,7 @@ def await_answer(address: str, port: int, end: float, tell: Callable[[str], None
 def is_cut(line: socket.socket) -> bool:
     """Whether the other side of a connection is gone."""
     try:
-        return line.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK) == b""
+        return line.recv(1, socket.MSG_PEEK) == b""
     except BlockingIOError:
         return False
     except OSError:

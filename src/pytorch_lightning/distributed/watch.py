@@ -22,6 +22,7 @@ from pytorch_lightning.distributed.roll_call import Mate, this_machine
 GRACE = 5.0
 """Seconds in which the main thread may end by itself, after another rank has failed."""
 _TICK = 0.2
+_STORE_GONE = "its process is gone, and with it the place where all meet"
 _UNTIL_GONE = 1.0  # who reaps a process knows better how it ended, and is given the first word
 _UNTIL_STUCK = 20.0  # torchrun and clusters kill 30 s after they asked
 
@@ -40,6 +41,7 @@ class Watch:
         self.failed = False
         self.cause: Fault | None = None
         """Why the main thread failed, if another rank was the first."""
+        self.exit_code = 1
         self._fault: Fault | None = None
         self._armed = True
         self._met = False
@@ -79,9 +81,15 @@ class Watch:
 
     def finish_run(self) -> None:
         """The run is over for this process: from here on nobody is missed."""
-        if self._armed and self.board is not None and not self.failed and self._fault is None:
-            within(2, self.board.done)
+        if self._armed and not self.failed and self._fault is None:
+            self.say(Board.done)
         self._armed = False
+
+    def say(self, word: Callable[[Board], None]) -> None:
+        """Let the others know something, if there is still a place for it."""
+        board, line = self.board, self._line
+        if board is not None and line is not None and not is_cut(line):
+            within(2, lambda: word(board))
 
     def fail(self, error: BaseException, where: str = "") -> Fault | None:
         """The main thread knows of an error, and ends the run by itself.
@@ -90,15 +98,12 @@ class Watch:
             The first fault of the run, if it was another rank's.
         """
         own = fault_of(self.rank, error, where)
+        self._wake_mates()  # who keeps the store may be stopped
         first = self._earlier() if speaks_of_others(error) else self._fault
-        if first is None and self.board is not None:
-            board = self.board
-            first = within(2, lambda: board.post(own))
-            if first is None:  # the store is not answering: whoever keeps it may be stopped
-                self._wake_mates()
-                first = within(2, lambda: board.post(own))
+        if first is None:
+            first = self._post(own)
         self.failed = True
-        self._wake_mates()
+        self.exit_code = _exit_code(error)
         heard = first is not None and first.rank != self.rank and first.text != own.text
         self.cause = first if heard else None
         return self.cause
@@ -119,6 +124,16 @@ class Watch:
         self._stop.set()
         self.unmeet()
         self._asked.close()
+
+    def _post(self, fault: Fault) -> Fault | None:
+        """Write a fault where all can read it; the one that was first comes back."""
+        board = self.board
+        if board is None or self._line is None:
+            return None
+        if is_cut(self._line):
+            return Fault(0, _STORE_GONE)
+        found: Fault | None = within(3, lambda: board.post(fault))
+        return found
 
     def _earlier(self) -> Fault | None:
         """A fault of somebody else, which may take a moment to be known."""
@@ -163,10 +178,7 @@ class Watch:
         if not self._armed:
             return None
         if self._fault is None and (found := self._missing()) is not None:
-            self._fault = found
-            board = self.board
-            if board is not None:
-                self._fault = within(1, lambda: board.post(found)) or found
+            self._fault = self._post(found) or found
         return self._fault
 
     def _missing(self) -> Fault | None:
@@ -176,7 +188,7 @@ class Watch:
         if not self._met or self.board is None:
             return None
         if self._line is not None and is_cut(self._line):
-            return Fault(0, "its process is gone, and with it the place where all meet")
+            return Fault(0, _STORE_GONE)
         for mate in self._mates:
             if children.is_running(mate.pid):
                 continue
@@ -263,6 +275,14 @@ class _Asked:
             self._ours.close()
             self._theirs.close()
         self._ours = None
+
+
+def _exit_code(error: BaseException) -> int:
+    """What Python would end with, were it not for the other processes."""
+    if isinstance(error, KeyboardInterrupt):
+        return 130  # 128 + SIGINT
+    code = error.code if isinstance(error, SystemExit) else 1
+    return code if isinstance(code, int) and code else 1
 
 
 def _place_of_main() -> object:
