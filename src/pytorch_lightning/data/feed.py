@@ -7,17 +7,28 @@ from typing import Any
 from torch.utils._pytree import tree_unflatten
 
 from pytorch_lightning.data.combined import CombinedLoader, flatten, is_collection
+from pytorch_lightning.data.dealing import ALONE, Ranks
 from pytorch_lightning.data.position import Source
 from pytorch_lightning.utilities.exceptions import CheckpointError, DataError
 
 
 def open_source(
-    loaders: Any, *, mode: str = "max_size_cycle", limit: float = math.inf, rank: int = 0
+    loaders: Any,
+    *,
+    mode: str = "max_size_cycle",
+    limit: float = math.inf,
+    ranks: Ranks = ALONE,
+    training: bool = True,
 ) -> "Source | Feed":
-    """Open one loader as a `Source`, a collection of loaders as a `Feed`."""
+    """Open one loader as a `Source`, a collection of loaders as a `Feed`; deal it to the ranks.
+
+    Args:
+        training: All ranks get as many batches.
+    """
     if isinstance(loaders, CombinedLoader) or is_collection(loaders):
-        return Feed(loaders, mode=mode, limit=limit, rank=rank)
-    return Source(loaders, limit=limit, rank=rank)
+        return Feed(loaders, mode=mode, limit=limit, ranks=ranks, training=training)
+    dealt = ranks.deal(loaders, training=training)
+    return Source(dealt, limit=limit, rank=ranks.rank, world=ranks.world)
 
 
 class Feed:
@@ -27,7 +38,8 @@ class Feed:
         loaders: A collection of loaders, or a `CombinedLoader`, which brings its own mode.
         mode: `min_size`, `max_size_cycle` or `max_size`.
         limit: At most so many batches per pass.
-        rank: Of this process.
+        ranks: Who reads which part.
+        training: All ranks get as many batches.
     """
 
     def __init__(
@@ -36,7 +48,8 @@ class Feed:
         *,
         mode: str = "max_size_cycle",
         limit: float = math.inf,
-        rank: int = 0,
+        ranks: Ranks = ALONE,
+        training: bool = True,
     ) -> None:
         self.loader = loaders
         self.limit = limit
@@ -48,7 +61,12 @@ class Feed:
         if mode not in _TAKE:
             raise ValueError(f"`mode={mode!r}` does not join batches: pass one of {list(_TAKE)}.")
         self.mode = mode
-        self.sources = [Source(part, rank=rank) for part in parts]
+        self.world = ranks.world
+        self.sources = [
+            Source(ranks.deal(part, training=training), rank=ranks.rank, world=ranks.world)
+            for part in parts
+        ]
+        self._start = self._before = 0  # batches of all ranks, and of this one, before a resume
         self.batches = 0
         self.is_last = False
         self.ended_early = False
@@ -62,10 +80,38 @@ class Feed:
 
     def length(self) -> float:
         """The batches of a pass, as announced and capped; infinity if unknown."""
-        lengths = [min(s.length(), self._limit_of(i)) for i, s in enumerate(self.sources)]
+        return self._joined([s.length() for s in self.sources], self._pass_limit())
+
+    def rounds(self) -> float:
+        """The batches of the rank that gets the most of a whole pass."""
+        return self._joined([s.rounds() for s in self.sources], self.limit)
+
+    def _joined(self, lengths: list[float], limit: float) -> float:
+        lengths = [min(length, self._limit_of(i)) for i, length in enumerate(lengths)]
         shortest = self.mode == "min_size" or 0 in lengths and self.mode == "max_size_cycle"
         joined = min(lengths, default=0) if shortest else max(lengths, default=0)
-        return min(joined, self.limit)
+        return min(joined, limit)
+
+    def _pass_limit(self) -> float:
+        """The limit of the running pass, which another number of ranks may have begun."""
+        if self._start == self._before * self.world or self.limit == math.inf:
+            return self.limit
+        left = max(self.limit * self.world - self._start, 0)
+        return self._before + math.ceil(left / self.world)
+
+    @property
+    def is_resized(self) -> bool:
+        """Whether the running pass was begun by another number of ranks."""
+        return any(source.is_resized for source in self.sources)
+
+    @property
+    def may_be_ragged(self) -> bool:
+        """Whether a last batch may have none beside it on other ranks."""
+        return any(source.may_be_ragged for source in self.sources)
+
+    def is_ragged(self, batch: int) -> bool:
+        """Whether other ranks may have no batch of this number."""
+        return any(source.is_ragged(batch) for source in self.sources)
 
     def _limit_of(self, index: int) -> float:
         return self.loader.limit_of(index) if isinstance(self.loader, CombinedLoader) else math.inf
@@ -73,6 +119,7 @@ class Feed:
     def begin(self, epoch: int | None = None) -> None:
         """Start a new pass of every source and tell them its epoch."""
         self._epoch = epoch
+        self._start = self._before = 0
         self._place(0)
         for source in self.sources:
             source.begin(epoch)
@@ -81,7 +128,8 @@ class Feed:
     def _place(self, batches: int) -> None:
         self.batches = batches
         self.is_last = self.ended_early = self._finished = False
-        self._stop = self.limit if self.sources else 0
+        limit = self._pass_limit()
+        self._stop = limit if self.sources else 0
         self._done = [False] * len(self.sources)
         self._gave = [False] * len(self.sources)
         self._turned.clear()
@@ -107,7 +155,7 @@ class Feed:
         self.batches += 1
         over = [d or s.is_last for d, s in zip(self._done, self.sources, strict=True)]
         ends = any(over) if self.mode == "min_size" else all(over)
-        self.is_last = ends or self.batches == self.limit
+        self.is_last = ends or self.batches == self._stop
         if ends:
             self._stop = self.batches
         return tree_unflatten(parts, self._structure)
@@ -174,6 +222,8 @@ class Feed:
             "finished": self._finished and not repeat_last,
             "at_end": self.is_last and not repeat_last,
             "kind": "feed",
+            "world": self.world,
+            "used": self._start + (self.batches - repeat_last - self._before) * self.world,
             "done": list(self._done),
             "sources": [
                 self._position_of(index, repeat_last=repeat_last, leave=over)
@@ -201,7 +251,9 @@ class Feed:
             )
         self._epoch = position["epoch"]
         self._begun = bool(position["begun"])
-        self._place(int(position["batches"]))
+        self._before = int(position["batches"])
+        self._start = position.get("used", self._before * position.get("world", 1))
+        self._place(self._before)
         for source, place in zip(self.sources, saved, strict=True):
             source.seek(place)
         self._done = [bool(done) for done in position.get("done", self._done)]

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from pytorch_lightning.utilities.seed import isolate_rng, restore_rng
+
 _MERSENNE_BYTES = 625 * 4  # NumPy's MT19937: 624 words and the place among them
 
 Taken = tuple[torch.Tensor, tuple[Any, ...], tuple[Any, ...] | None]
@@ -97,3 +99,46 @@ def _without_arrays(state: Any) -> Any:
     if isinstance(state, dict):
         return {name: _without_arrays(value) for name, value in state.items()}
     return state.tolist() if hasattr(state, "tolist") else state
+
+
+class OwnGenerators:
+    """Puts other states into the shared generators for a while; it can be entered again and again.
+
+    Attributes:
+        state: Of the generators inside, as taken or as plain data.
+    """
+
+    def __init__(self) -> None:
+        self.state: Any = None
+        self._shared = GlobalGenerators()
+        self._outside: Taken | None = None
+
+    def seed(self, number: int) -> None:
+        """Start from a number."""
+        with isolate_rng(include_cuda=False):
+            torch.default_generator.manual_seed(number & (2**63 - 1))  # the one of the CPU alone
+            random.seed(number)
+            if (numpy := sys.modules.get("numpy")) is not None:
+                numpy.random.seed([(number >> shift) & 0xFFFFFFFF for shift in (0, 32, 64, 96)])
+            self.state = self._shared.take()
+
+    def __enter__(self) -> None:
+        self._outside = self._shared.take()
+        _put(self.state)
+
+    def __exit__(self, *error: object) -> None:
+        assert self._outside is not None
+        self.state = self._shared.take()
+        _put(self._outside)
+
+
+def _put(taken: Any) -> None:
+    if not isinstance(taken, tuple):
+        restore_rng(taken)
+        return
+    torch_state, python_state, numpy_state = taken
+    torch.set_rng_state(torch_state)
+    random.setstate(python_state)
+    numpy = sys.modules.get("numpy")
+    if numpy_state is not None and numpy is not None:
+        numpy.random.set_state(numpy_state)

@@ -24,6 +24,7 @@ from pytorch_lightning.data.generators import (
     restore_generator,
     state_of,
 )
+from pytorch_lightning.data.rounds import Dealt, Share
 from pytorch_lightning.utilities.seed import restore_rng
 
 
@@ -130,6 +131,7 @@ class IndexStream:
         self.waiting: deque[Any] = deque()
         self.at_iter: dict[str, Any] | None = None
         self.at_first: dict[str, Any] | None = None
+        self.dealt: Dealt | None = self.sampler if isinstance(self.sampler, Dealt) else None
         self._order = OrderState(loader, generators)
         self._indices: Iterator[Any] | None = None
         self._placed = False
@@ -137,11 +139,21 @@ class IndexStream:
     def __iter__(self) -> Iterator[Any]:
         if self._placed:  # after `seek`: torch may ask twice, the place is kept
             return self
-        self.at_iter, self.at_first = self._order.capture(), None
+        self.dealt = self.sampler if isinstance(self.sampler, Dealt) else None
+        if self.dealt is not None:
+            self.dealt.begin()
+        self.at_iter, self.at_first = self._capture(), None
         self.drawn, self.exhausted = 0, False
         self.waiting.clear()
-        self._indices = iter(self.sampler)
+        dealt = self.dealt
+        self._indices = iter(self.sampler) if dealt is None else dealt.deal(dealt.open())
         return self
+
+    def _capture(self) -> dict[str, Any]:
+        """What the order depends on now."""
+        if self.dealt is None:
+            return self._order.capture()
+        return {**self._order.capture(shared=False), "shared": self.dealt.generators.state}
 
     def __next__(self) -> Any:
         if self.drawn >= self.limit:
@@ -149,7 +161,7 @@ class IndexStream:
             raise StopIteration
         assert self._indices is not None
         if self.at_first is None:
-            self.at_first = self._order.capture()
+            self.at_first = self._capture()
         try:
             index = next(self._indices)
         except StopIteration:
@@ -158,6 +170,28 @@ class IndexStream:
         self.drawn += 1
         self.waiting.append(index)
         return index
+
+    def peek(self) -> Any:
+        """The first index of the pass before it is asked for, where that changes nothing."""
+        assert self._indices is not None
+        if self.dealt is None:
+            return self._peek_alone()
+        if self.at_first is None:
+            self.at_first = self._capture()
+        for index in self._indices:
+            self._indices = chain([index], self._indices)
+            return index
+        return None
+
+    def _peek_alone(self) -> Any:
+        """What torch's samplers would give, with every generator as it was afterwards."""
+        if not self._order.is_known or self.drawn:
+            return None
+        before = self._order.capture()
+        try:
+            return next(iter(self.sampler), None)
+        finally:
+            self._order.restore(before)
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -187,20 +221,82 @@ class IndexStream:
             handed_back: Indices of batches that were delivered but are to come again.
         """
         ahead: list[Any] = []
-        if not self._order.is_known and _are_plain(drawn := [*handed_back, *self.waiting]):
-            ahead = drawn  # a sampler of the user may have mixed its draws with those of the model
+        if self.dealt is None and not self._order.is_known:
+            drawn = [*handed_back, *self.waiting]
+            # a sampler of the user may have mixed its draws with those of the model
+            ahead = drawn if _are_plain(drawn) else []
         return {
             "ahead": ahead,
             "at_iter": OrderState.plain(self.at_iter),
             "at_first": OrderState.plain(self.at_first),
             "now": self._order.capture(shared=False),
+            "pace": self._pace(),
         }
+
+    def _pace(self) -> dict[str, Any]:
+        """How much of the order all ranks use with each batch, for any number of them to go on."""
+        if self.dealt is not None:
+            return self.dealt.pace()
+        size = self.sampler.batch_size if type(self.sampler) is BatchSampler else None
+        return Dealt(self.sampler, Share(0, 1, size)).pace()
 
     def seek(self, position: dict[str, Any], batches: int, *, finished: bool) -> None:
         """Stand before batch number `batches` of a pass; the caller isolates shared generators."""
         self.at_iter, self.at_first = position["at_iter"], position["at_first"]
         self.waiting.clear()
         self.drawn, self.exhausted, self._placed = batches, False, True
+        self.dealt = self._deal_rest(position.get("pace"), batches)
+        if self.dealt is not None:
+            self._seek_dealt(self.dealt, position)
+        else:
+            self._seek_alone(position, batches)
+        if finished and batches < self.limit:
+            assert self._indices is not None
+            deque(self._indices, maxlen=0)  # what a sampler does after its last index
+
+    def _deal_rest(self, pace: dict[str, Any] | None, batches: int) -> Dealt | None:
+        """What deals the rest of a pass that was saved by another number of ranks, or by as many.
+
+        None where this process is alone, and was.
+        """
+        size = self.sampler.batch_size if type(self.sampler) is BatchSampler else None
+        if pace is None:  # of a file that knows of no ranks
+            pace = Dealt(self.sampler, Share(0, 1, size)).pace()
+        units = pace["start"] + max(batches - pace["before"], 0) * pace["per_round"]
+        dealt = self.sampler if isinstance(self.sampler, Dealt) else None
+        if dealt is None:
+            if pace["world"] == 1 and units == batches * (size or 1):
+                return None
+            if size is not None and pace["batch_size"] is not None:
+                dealt = Dealt(self.sampler.sampler, Share(0, 1, size, self.sampler.drop_last))
+            else:
+                dealt = Dealt(self.sampler, Share(0, 1))
+        if pace["batch_size"] and not dealt.share.batch_size:
+            units //= pace["batch_size"]
+        elif dealt.share.batch_size and not pace["batch_size"]:
+            units *= dealt.share.batch_size
+        dealt.turn = pace["turn"]
+        dealt.place(units, before=batches)
+        return dealt
+
+    def _seek_dealt(self, dealt: Dealt, position: dict[str, Any]) -> None:
+        own = {**position["at_iter"]}
+        dealt.generators.state = own.pop("shared")
+        self._order.restore(own)
+        drawn = dealt.open()
+        if self.at_first is None:
+            self._order.restore(position["now"], samplers=False)
+            self._indices = dealt.deal(drawn)
+            return
+        first = {**self.at_first}
+        dealt.generators.state = first.pop("shared")
+        self._order.restore(first, samplers=False)
+        known = list(position["ahead"])
+        if dealt.share.batch_size is not None:
+            known = [index for batch in known for index in batch]
+        self._indices = dealt.deal(drawn, known=known)
+
+    def _seek_alone(self, position: dict[str, Any], batches: int) -> None:
         self._order.restore(position["at_iter"])
         if self.at_first is None:
             self._indices = iter(self.sampler)
@@ -208,8 +304,6 @@ class IndexStream:
             return
         ahead = list(position["ahead"])
         self._indices = chain(ahead, self._skipped(batches + len(ahead)))
-        if finished and batches < self.limit:
-            deque(self._indices, maxlen=0)  # what a sampler does after its last index
 
     def _skipped(self, batches: int) -> Iterator[Any]:
         assert self.at_first is not None

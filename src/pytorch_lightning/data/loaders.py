@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from pytorch_lightning.data.generators import GlobalGenerators
 from pytorch_lightning.data.indices import IndexStream, has_state
+from pytorch_lightning.data.rounds import dealt_of
 from pytorch_lightning.data.workers import Collate, Resumed, StartWorker, mixed_seed
 from pytorch_lightning.utilities.exceptions import DataError
 from pytorch_lightning.utilities.rank_zero import warnings_given
@@ -49,6 +50,8 @@ class LoaderReader:
         self._loader = loader
         self._dataset: Any = loader.dataset
         self._rank = rank
+        dealt = dealt_of(loader)
+        self._world = dealt.share.world if dealt is not None else 1
         self._workers = loader.num_workers
         in_order = self._workers == 0 or getattr(loader, "in_order", True)
         self._has_order = not isinstance(loader.dataset, IterableDataset)
@@ -223,6 +226,8 @@ class LoaderReader:
             self._dataset.load_state_dict(copy.deepcopy(position["cursor"]))
         if self._stream is not None:
             self._stream.seek(position["order"], batches, finished=over)
+            if self._stream.dealt is not None:
+                limit = self._stream.dealt.limited(limit)
         self._start(batches, limit)
         self._put_at_end = over and self._has_cursor
         if over:
@@ -233,18 +238,35 @@ class LoaderReader:
             self._open_twin()
         return self._fetch
 
+    def pass_length(self, limit: float) -> tuple[float, float] | None:
+        """Batches of a pass that was taken up with other ranks, and its limit."""
+        dealt = self._stream.dealt if self._stream is not None else None
+        return None if dealt is None else (dealt.length(), dealt.limited(limit))
+
+    def peek(self) -> Any:
+        """The indices of the first batch of a pass that was just begun, if none is read for it."""
+        stream = self._stream
+        if stream is None or not self._in_order:
+            return None
+        if stream.waiting:
+            return stream.waiting[0]
+        return stream.peek()
+
     def _resumed_workers(self, position: dict[str, Any], batches: int) -> Resumed | None:
         self._base_seed = base_seed = position["base_seed"]
         if self._workers == 0 and position["workers"] == 0:
             return None
+        world = position.get("order", {}).get("pace", {}).get("world", 1)
         states = position.get("states")
-        if states is not None and len(states) == self._workers:
+        if world == self._world and states is not None and len(states) == self._workers:
             self._states = [None if s is None else bytes(s.tolist()) for s in states]
             turn = batches % self._workers
             self._turned = turn != 0
             return Resumed(base_seed, turn, list(self._states))
-        if batches > 0 and (self._keeps_states or position.get("states")):
-            _say_reseeded(position["workers"], self._workers)
+        if batches > 0 and (self._keeps_states or states):
+            _say_reseeded((world, position["workers"]), (self._world, self._workers))
+        if world != self._world:
+            base_seed = mixed_seed(base_seed, self._rank) & (2**62 - 1)
         if self._workers == 0:
             return None
         self._states = [None] * self._workers
@@ -274,12 +296,12 @@ def _to_tensor(packed: bytes) -> torch.Tensor:
     return torch.frombuffer(bytearray(packed), dtype=torch.uint8)
 
 
-def _say_reseeded(before: int, now: int) -> None:
-    reason = (
-        f"was saved with `num_workers={before}` and goes on with {now}"
-        if before != now
-        else "lacks the random states of its workers"
-    )
+def _say_reseeded(before: tuple[int, int], now: tuple[int, int]) -> None:
+    reason = "lacks the random states of its workers"
+    if before[0] != now[0]:
+        reason = f"was saved by {before[0]} rank(s) and goes on with {now[0]}"
+    elif before[1] != now[1]:
+        reason = f"was saved with `num_workers={before[1]}` and goes on with {now[1]}"
     warnings_given.warn(
         f"The run {reason}: the order of the samples is kept, what workers draw at random is not.",
         category=PossibleUserWarning,

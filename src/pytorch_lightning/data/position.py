@@ -7,6 +7,7 @@ from typing import Any
 from pytorch_lightning.data.generators import GlobalGenerators, as_plain
 from pytorch_lightning.data.indices import set_epoch
 from pytorch_lightning.data.readers import Reader, open_reader
+from pytorch_lightning.data.rounds import dealt_of
 from pytorch_lightning.utilities.rank_zero import warnings_given
 from pytorch_lightning.utilities.seed import isolate_rng, restore_rng
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
@@ -32,12 +33,17 @@ class Source:
         loader: Batches in a list, a `DataLoader`, or anything that can be iterated over.
         limit: At most so many batches per pass.
         rank: Of this process; tells the seeds of workers apart.
+        world: The number of processes.
     """
 
-    def __init__(self, loader: Any, *, limit: float = math.inf, rank: int = 0) -> None:
+    def __init__(
+        self, loader: Any, *, limit: float = math.inf, rank: int = 0, world: int = 1
+    ) -> None:
         self.loader = loader
         self.limit = limit
         self.rank = rank
+        self.world = world
+        self.dealt = dealt_of(loader)
         self.batches = 0
         self.is_last = False
         self.ended_early = False
@@ -46,6 +52,7 @@ class Source:
         self._epoch: int | None = None
         self._begun = self._finished = False
         self._expected = self._stop = math.inf
+        self._resized: tuple[float, float] | None = None  # length and limit of a pass taken up
         self._looks_ahead = False
         self._ahead: list[Any] = []
         self._failure: BaseException | None = None
@@ -54,13 +61,34 @@ class Source:
 
     def length(self) -> float:
         """The batches of a pass, as announced and capped; infinity if unknown."""
-        return min(length_of(self.loader), self.limit)
+        return min(self._resized or (length_of(self.loader), self.limit))
+
+    def rounds(self) -> float:
+        """The batches of the rank that gets the most of a whole pass."""
+        dealt = self.dealt
+        length = length_of(self.loader) if dealt is None else dealt.share.rounds(dealt.units())
+        return min(length, self.limit)
+
+    @property
+    def is_resized(self) -> bool:
+        """Whether the running pass was begun by another number of ranks."""
+        return self._resized is not None
+
+    def is_ragged(self, batch: int) -> bool:
+        """Whether other ranks have no batch of this number."""
+        return self.dealt is not None and self.dealt.short_at == batch
+
+    @property
+    def may_be_ragged(self) -> bool:
+        """Whether a last batch may have none beside it on other ranks."""
+        return self.dealt is not None and not self.dealt.share.pads
 
     def begin(self, epoch: int | None = None) -> None:
         """Start a new pass and tell its epoch to whatever wants to know it."""
         self._epoch = epoch
         if epoch is not None:
             set_epoch(self.loader, epoch)
+        self._resized = None
         self._measure(0)
         if self._reader is None:
             self._reader = open_reader(self.loader, self.rank)
@@ -68,12 +96,12 @@ class Source:
         self._begun = True
 
     def _measure(self, batches: int) -> None:
-        announced = length_of(self.loader)
+        announced, limit = self._resized or (length_of(self.loader), self.limit)
         self.batches = batches
         self.is_last = self.ended_early = self._finished = False
-        self._expected = min(announced, self.limit)
+        self._expected = min(announced, limit)
         # a limit that cuts nothing must not keep the loader from noticing its end
-        self._stop = self.limit if self.limit < announced or announced == math.inf else math.inf
+        self._stop = limit if limit < announced or announced == math.inf else math.inf
         self._looks_ahead = announced == math.inf
         self._ahead.clear()
         self._failure = None
@@ -156,6 +184,7 @@ class Source:
             "epoch": self._epoch,
             "finished": self._finished and not repeat_last,
             "at_end": self.is_last and not repeat_last,
+            "world": self.world,
         }
         if self._reader is not None and self._begun:
             position["kind"] = self._reader.kind
@@ -169,6 +198,7 @@ class Source:
         batches, self._epoch = int(position["batches"]), position["epoch"]
         self._begun = bool(position["begun"])
         self.close()
+        self._resized = None
         self._measure(batches)
         self._reader = reader = open_reader(self.loader, self.rank)
         if not self._begun:
@@ -188,18 +218,55 @@ class Source:
         with isolate_rng(include_cuda=False):
             fetch = (
                 reader.seek(state, batches, finished=finished, limit=self._stop)
-                if position["kind"] == reader.kind
+                if position["kind"] == reader.kind and self._can_follow(position)
                 else None
             )
             if fetch is None:
                 self._start_over(reader, batches)
                 return
         self._fetch = fetch
+        self._resized = None if finished or at_end else reader.pass_length(self.limit)
+        if self._resized is not None:
+            self._measure(batches)
+            at_end = batches >= self._expected
         self.is_last, self._finished = at_end, finished
         if finished or (at_end and self._looks_ahead):
             self._stop = batches
         if "read_with" in position:
             self._rng_before[batches] = position["read_with"]
+
+    def _can_follow(self, position: dict[str, Any]) -> bool:
+        """Whether what this many ranks have read tells what so many others had."""
+        before = position.get("world", 1)
+        if before == self.world:
+            return True
+        order = position["reader"].get("order", {}) if position["kind"] == "loader" else {}
+        was_dealt = order.get("pace", {}).get("world") == before
+        return was_dealt and (self.dealt is not None or self.world == 1)
+
+    def read_first(self) -> Any:
+        """Read the first batch of a loader without a length before it is asked for.
+
+        None where a loader has a length, or no batch.
+        """
+        if not self._looks_ahead or self.batches or self._ahead or self._stop < 1:
+            return None
+        assert self._reader is not None
+        if self._reader.draws_here:
+            self._rng_before[0] = self._generators.take()
+        try:
+            self._ahead.append(self._fetch())
+        except StopIteration:
+            self._stop = self._expected = 0
+            return None
+        except Exception as error:  # raised when the batch is asked for
+            self._failure = error
+            return None
+        return self._ahead[0]
+
+    def peek(self) -> Any:
+        """The indices of the first batch of a pass that was just begun, if known beforehand."""
+        return None if self._reader is None else self._reader.peek()
 
     def _begin_late(self) -> Any:
         self.begin(self._epoch)

@@ -3,12 +3,14 @@
 import copy
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Protocol
 
 from torch.utils.data import DataLoader
 
 from pytorch_lightning.data.indices import has_state
 from pytorch_lightning.data.loaders import LoaderReader, is_plain_loader
+from pytorch_lightning.data.rounds import Dealt, dealt_of
 from pytorch_lightning.utilities.exceptions import DataError
 
 
@@ -35,6 +37,16 @@ class Reader(Protocol):
 
     def sample_ids(self, batches: int) -> list[Any] | None:
         """Their indices, where known."""
+
+    def pass_length(self, limit: float) -> tuple[float, float] | None:
+        """Batches and limit of a pass that was taken up, where others than the loader's hold.
+
+        Args:
+            limit: Of a pass that this many ranks began.
+        """
+
+    def peek(self) -> Any:
+        """The indices of the first batch of a pass that was just begun, if none is read for it."""
 
     def advice(self) -> str:
         """What to change so that a seek works."""
@@ -64,6 +76,12 @@ class _Uncollated:
         return None
 
     def sample_ids(self, batches: int) -> list[Any] | None:
+        return None
+
+    def pass_length(self, limit: float) -> tuple[float, float] | None:
+        return None
+
+    def peek(self) -> Any:
         return None
 
     def close(self) -> None:
@@ -111,14 +129,30 @@ class IterableReader(_Uncollated):
         self._iterator: Iterator[Any] = iter(())
 
     def begin(self, limit: float) -> Callable[[], Any]:
+        dealt = dealt_of(self._loader)
+        if dealt is None:
+            self._iterator = iter(self._loader)
+            return self._fetch
+        dealt.was_asked = False
         self._iterator = iter(self._loader)
-        return self._fetch
+        return partial(self._fetch_dealt, dealt)
 
     def _fetch(self) -> Any:
         try:
             return next(self._iterator)
         except IndexError as error:
             raise _data_error(self._loader, error) from error
+
+    def _fetch_dealt(self, dealt: Dealt) -> Any:
+        batch = self._fetch()
+        if not dealt.was_asked:
+            name = type(self._loader).__name__
+            raise DataError(
+                f"`{name}.__iter__` does not ask its `batch_sampler`, so that the batches cannot "
+                "be dealt to the ranks. Let it read each rank's part itself, and pass "
+                "`use_distributed_sampler=False`."
+            )
+        return batch
 
     def seek(
         self, position: dict[str, Any], batches: int, *, finished: bool, limit: float
