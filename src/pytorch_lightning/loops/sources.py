@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from pytorch_lightning.data.combined import CombinedLoader, flatten, is_collection
+from pytorch_lightning.data.dealing import ALONE, Ranks
 from pytorch_lightning.data.feed import Feed, open_source
+from pytorch_lightning.data.fingerprints import Fingerprint, compare, fingerprints
 from pytorch_lightning.data.position import Source
 from pytorch_lightning.loops.limits import Limits, count_limit
 from pytorch_lightning.loops.state import Mark, State
@@ -25,6 +27,11 @@ class TrainData:
         limit: `limit_train_batches`.
         reload_every: `reload_dataloaders_every_n_epochs`.
         measured: Called when the number of batches is known.
+        ranks: Who reads which part of the data, asked when a loader is opened.
+        gather: Gives what all ranks say, where there are several.
+
+    Attributes:
+        fingerprints: Of the loaders of all ranks, by rank, since the epoch began.
     """
 
     def __init__(
@@ -37,6 +44,8 @@ class TrainData:
         mode: str = "max_size_cycle",
         reload_every: int = 0,
         measured: Callable[["TrainData"], None] = lambda data: None,
+        ranks: Callable[[], Ranks] = lambda: ALONE,
+        gather: Callable[[Any], list[Any]] | None = None,
     ) -> None:
         self.state = state
         self.limits = limits
@@ -45,6 +54,9 @@ class TrainData:
         self.mode = mode
         self.reload_every = reload_every
         self.measured = measured
+        self.ranks = ranks
+        self.gather = gather
+        self.fingerprints: list[list[Fingerprint]] = []
         self.loader: Any = None
         self.source: Source | Feed | None = None
         self.position: dict[str, Any] | None = None  # to seek in the next pass
@@ -65,7 +77,7 @@ class TrainData:
             self.source.close()
         self.loader = self.load()
         check_iterable(self.loader, "train_dataloader")
-        self.source = open_source(self.loader, mode=self.mode)
+        self.source = open_source(self.loader, mode=self.mode, ranks=self.ranks())
         length = self.source.length()
         self.limits.num_batches = count_limit(length, self.limit, "limit_train_batches")
         self.source.limit = self.limits.num_batches
@@ -88,16 +100,23 @@ class TrainData:
         self.outputs.clear()
         restore, self.restore_rng = self.restore_rng, None
         position, self.position = self.position, None
+        resized = self.source.is_resized
         if position is not None and state.at is not Mark.EPOCH_START:
             self.source.seek(position)
             self.is_last = self.source.is_last
             if restore is not None:
                 restore()
-            return
-        if restore is not None:
-            restore()
-        self.source.begin(state.epoch)
-        self.is_last = False
+        else:
+            if restore is not None:
+                restore()
+            self.source.begin(state.epoch)
+            self.is_last = False
+        if resized or self.source.is_resized:
+            self.limits.num_batches = self.source.length()
+            self.measured(self)
+        if self.gather is not None and (ranks := self.ranks()).world > 1:
+            self.fingerprints = self.gather(fingerprints(self.source, ranks.rank))
+            compare(self.fingerprints)
 
     def next_batch(self) -> Any:
         """The next batch.
@@ -126,17 +145,31 @@ class TrainData:
 
 
 class EvalData:
-    """The loaders of an evaluation or a prediction, read one after the other."""
+    """The loaders of an evaluation or a prediction, read one after the other.
 
-    def __init__(self, loaders: Any, *, limit: int | float, hook: str) -> None:
+    Attributes:
+        lengths: Batches of this rank per loader.
+        rounds: Of the rank that has the most; a loader in which it has none is empty for all.
+    """
+
+    def __init__(
+        self, loaders: Any, *, limit: int | float, hook: str, ranks: Ranks = ALONE
+    ) -> None:
         self.loader = loaders
+        self.ranks = ranks
         self.sources: list[Source | Feed] = []
-        parts, mode = _one_by_one(loaders)
-        for part in parts:
+        self.parts, mode = _one_by_one(loaders)
+        for part in self.parts:
             check_iterable(part, hook)
-            source = Source(part) if mode == "sequential" else open_source(part, mode=mode)
-            source.limit = count_limit(source.length(), limit, _LIMIT_OF[hook])
+            source = (
+                Source(ranks.deal(part), rank=ranks.rank, world=ranks.world)
+                if mode == "sequential"
+                else open_source(part, mode=mode, ranks=ranks, training=False)
+            )
+            # a share of what the rank with most batches has, so that all read as many rounds
+            source.limit = count_limit(source.rounds(), limit, _LIMIT_OF[hook])
             self.sources.append(source)
+        self.rounds: list[float] = [source.rounds() for source in self.sources]
         self.lengths: list[float] = [source.length() for source in self.sources]
 
     def limit_to(self, counts: list[float]) -> None:

@@ -38,7 +38,6 @@ _FLAGS = (
     "enable_model_summary",
     "benchmark",
     "inference_mode",
-    "use_distributed_sampler",
     "detect_anomaly",
     "barebones",
     "sync_batchnorm",
@@ -62,6 +61,7 @@ def check_arguments(given: dict[str, Any]) -> None:
         options.check_share(name, given[name])
     for name in _FLAGS:
         options.check_flag(name, given[name])
+    options.check_flag("use_distributed_sampler", given["use_distributed_sampler"], also=("pad",))
     options.check_flag("deterministic", given["deterministic"], also=("warn",))
     options.check_val_interval(given["val_check_interval"], given["check_val_every_n_epoch"])
     options.check_order("min_epochs", "max_epochs", given["min_epochs"], given["max_epochs"])

@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import torch
 from pytorch_lightning.core.datamodule import LightningDataModule
 from pytorch_lightning.core.hooks import is_overridden_hook
 from pytorch_lightning.core.module import LightningModule
+from pytorch_lightning.data.dealing import ALONE, Ranks
 from pytorch_lightning.loops.evaluate import Evaluation, counter
 from pytorch_lightning.loops.limits import seconds
 from pytorch_lightning.loops.predict import Prediction, keep_last_batch
@@ -77,6 +79,8 @@ def attach_training(trainer: "pl.Trainer", run: Run, train: Any, val: Any) -> No
         mode=trainer._train_mode,
         reload_every=trainer.reload_dataloaders_every_n_epochs,
         measured=partial(_measured, trainer, run),
+        ranks=partial(_ranks, trainer, run),
+        gather=lambda told: run.strategy.gather_objects(told),
     )
     run.session.count_samples = partial(_count_trained, run.train)
     run.limits.num_batches = math.inf
@@ -89,6 +93,19 @@ def attach_training(trainer: "pl.Trainer", run: Run, train: Any, val: Any) -> No
         run.limits.sanity_batches = trainer.num_sanity_val_steps if run.limits.validates else 0
     else:
         run.limits.sanity_batches = 0
+
+
+def _ranks(trainer: "pl.Trainer", run: Run) -> Ranks:
+    """Which part of the data this process reads, as the strategy says."""
+    places = getattr(run.strategy, "distributed_sampler_kwargs", None)
+    if run.strategy.world_size == 1 or not places:
+        return ALONE
+    return Ranks(
+        rank=places["rank"],
+        world=places["num_replicas"],
+        deals=bool(trainer.use_distributed_sampler),
+        pads=trainer.use_distributed_sampler == "pad",
+    )
 
 
 def _load_unshuffled(load: Any) -> Any:
@@ -116,7 +133,9 @@ def _measured(trainer: "pl.Trainer", run: Run, data: TrainData) -> None:
         limits.val_check_batch = math.inf
     elif isinstance(interval, int):
         limits.val_check_batch = interval
-        if interval > limits.num_batches and not limits.val_over_run and limits.num_batches:
+        taken_up = data.source is not None and data.source.is_resized
+        too_long = interval > limits.num_batches and not limits.val_over_run and not taken_up
+        if too_long and limits.num_batches:
             raise ValueError(
                 f"`val_check_interval={interval}` is larger than the {int(limits.num_batches)} "
                 "training batches of an epoch: pass at most that, a float, or "
@@ -154,7 +173,7 @@ def attach_evaluation(trainer: "pl.Trainer", run: Run, stage: str, loaders: Any)
     alone = run.train is None and _infers(trainer)
 
     def open_data() -> EvalData:
-        return _open(_advised(run, load, hook), limit, hook)
+        return _open(_advised(run, load, hook), limit, hook, _ranks(trainer, run))
 
     run.evaluation[stage] = Evaluation(
         stage,
@@ -168,9 +187,9 @@ def _infers(trainer: "pl.Trainer") -> bool:
     return trainer.inference_mode and trainer.strategy.allows_inference_mode
 
 
-def _open(loaders: Any, limit: int | float, hook: str) -> EvalData:
-    data = EvalData(loaders, limit=limit, hook=hook)
-    for length in data.lengths if limit != 0 else ():
+def _open(loaders: Any, limit: int | float, hook: str, ranks: Ranks) -> EvalData:
+    data = EvalData(loaders, limit=limit, hook=hook, ranks=ranks)
+    for length in data.rounds if limit != 0 else ():
         if length == 0:
             warnings_given.warn(
                 f"A loader of `{hook}` has no batch: check its data set, batch size and "
@@ -196,7 +215,10 @@ def attach_prediction(trainer: "pl.Trainer", run: Run, loaders: Any, *, keep: bo
             if not isinstance(loader, list | tuple | dict)
             else map_leaves(loader, torch.utils.data.DataLoader, keep_last_batch)
         )
-        return _open(complete, trainer.limit_predict_batches, "predict_dataloader")
+        ranks = replace(_ranks(trainer, run), pads=False)  # nothing is predicted twice
+        data = _open(complete, trainer.limit_predict_batches, "predict_dataloader", ranks)
+        data.loader = loader
+        return data
 
     run.prediction = Prediction(
         load=open_data,
