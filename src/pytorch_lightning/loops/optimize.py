@@ -344,6 +344,8 @@ def bind_optimization(run: Run) -> None:
         bind_manual(run)
     else:
         _bind_automatic(run)
+    if not is_plain(run.strategy, "on_train_batch_start"):
+        run.strategy_starts = run.strategy.on_train_batch_start
     if "training_epoch_end" in run.hooks.heard:
         run.optimize = _collecting(run, run.optimize)
 
@@ -365,8 +367,6 @@ def _bind_automatic(run: Run) -> None:
 
     run.finish_window = finish_window
     run.idle = partial(_idle, run, steps)
-    if not is_plain(run.strategy, "on_train_batch_start"):
-        run.strategy_starts = run.strategy.on_train_batch_start
 
 
 def _collecting(run: Run, optimize: Callable[[Any, int], Any]) -> Callable[[Any, int], Any]:
