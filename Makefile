@@ -7,13 +7,17 @@ INSTALLED := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test test-long lint format bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/autoencoder.py
 
 test: lint
 	@$(BIN)/python -m pytest -n 2
+
+# Every fault on every rank under every launcher; minutes.
+test-long: $(INSTALLED)
+	@$(BIN)/python -m pytest -m long
 
 lint: $(INSTALLED)
 	$(BIN)/python -m ruff format --check .
