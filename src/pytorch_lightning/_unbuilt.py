@@ -23,8 +23,6 @@ _ASYNC = "use `TorchCheckpointIO`"
 
 _PRECISIONS = {
     "ApexMixedPrecisionPlugin": 'apex is gone; use `Trainer(precision="16-mixed")`',
-    "DeepSpeedPrecision": _MIXED,
-    "FSDPPrecision": _MIXED,
     "HPUPrecisionPlugin": _GONE_DEVICE,
     "IPUPrecisionPlugin": _GONE_DEVICE,
     "ShardedNativeMixedPrecisionPlugin": _MIXED,
@@ -130,8 +128,6 @@ UNBUILT_NAMES: dict[str, dict[str, str]] = {
     },
     "strategies": {
         **_GONE_STRATEGIES,
-        "DeepSpeedStrategy": _ONE_DEVICE,
-        "FSDPStrategy": _ONE_DEVICE,
         "ModelParallelStrategy": _ONE_DEVICE,
     },
     "tuner": {"Tuner": _TUNE},
@@ -140,11 +136,6 @@ UNBUILT_NAMES: dict[str, dict[str, str]] = {
         "AllGatherGrad": "use `torch.distributed.nn.functional.all_gather`",
         "DeviceType": _ENUM,
         "DistributedType": _ENUM,
-    },
-    "utilities.deepspeed": {
-        "convert_zero_checkpoint_to_fp32_state_dict": (
-            "run `python zero_to_fp32.py`, which DeepSpeed leaves in the checkpoint folder"
-        )
     },
     "utilities.enums": {
         name: _ENUM
@@ -200,8 +191,6 @@ UNBUILT_MODULES: dict[str, str] = {
     "profilers.simple": _PROFILE,
     "profilers.xla": _PROFILE,
     "serve": _SERVE,
-    "strategies.deepspeed": _ONE_DEVICE,
-    "strategies.fsdp": _ONE_DEVICE,
     "strategies.launchers": _LAUNCH,
     "strategies.model_parallel": _ONE_DEVICE,
     "trainer.connectors": "use the public members of `Trainer`",

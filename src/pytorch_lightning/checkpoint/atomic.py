@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
@@ -69,6 +70,8 @@ def _replace_local(path: str, write: Callable[[BinaryIO], None]) -> None:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
+            if os.path.isdir(path) and not os.path.islink(path):  # of a checkpoint in parts
+                shutil.rmtree(path)
             os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -85,6 +88,41 @@ def _reserved_name(folder: str) -> Iterator[str]:
         yield os.path.join(folder, name)
     finally:
         _in_use.discard(name)
+
+
+@contextlib.contextmanager
+def reserved_folder(parent: str) -> Iterator[str]:
+    """The path of a new folder that nobody has made yet, beside where it will belong."""
+    os.makedirs(parent, exist_ok=True)
+    with contextlib.suppress(OSError):
+        remove_leftovers(parent)
+    with _reserved_name(parent) as temporary:
+        yield temporary
+
+
+def place_folder(temporary: str, path: str) -> None:
+    """Move a finished folder to its place; what was there before goes when it is there."""
+    for name in os.listdir(temporary):
+        with open(os.path.join(temporary, name), "rb") as file:
+            os.fsync(file.fileno())
+    _sync_folder(temporary)
+    parent = os.path.dirname(path)
+    with _reserved_name(parent) as old:
+        existed = os.path.lexists(path)
+        if existed:  # no file system replaces a folder that holds something
+            os.rename(path, old)
+        os.rename(temporary, path)
+        _sync_folder(parent)
+        if existed:
+            remove_path(old)
+
+
+def remove_path(path: str) -> None:
+    """Remove a file or a folder; a missing one is fine."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)
 
 
 def _host() -> str:
@@ -113,7 +151,7 @@ def remove_leftovers(folder: str) -> list[str]:
         process = name[len(mine) :].partition("-")[0]
         if process.isdigit() and not _writing(int(process)):
             with contextlib.suppress(OSError):
-                os.unlink(os.path.join(folder, name))
+                remove_path(os.path.join(folder, name))
                 removed.append(name)
     return removed
 

@@ -1,24 +1,21 @@
 """How checkpoints get to disk and back: the contract, and one file written whole."""
 
 import os
-import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, cast
-
-import torch
+from typing import Any
 
 from pytorch_lightning.checkpoint.atomic import (
     is_remote,
     local_path,
     open_file_system,
+    remove_path,
     replace_file,
 )
 from pytorch_lightning.checkpoint.plain import to_plain
-from pytorch_lightning.checkpoint.reader import read_checkpoint
-from pytorch_lightning.checkpoint.seal import SealingWriter
+from pytorch_lightning.checkpoint.seal import write_sealed
+from pytorch_lightning.checkpoint.sharded import read_any
 
 
 class CheckpointIO(ABC):
@@ -79,7 +76,7 @@ class TorchCheckpointIO(CheckpointIO):
                 "them."
             )
         plain = to_plain(checkpoint, "checkpoint")
-        replace_file(os.fspath(path), partial(_write_sealed, plain))
+        replace_file(os.fspath(path), partial(write_sealed, plain))
 
     def load_checkpoint(
         self,
@@ -89,7 +86,7 @@ class TorchCheckpointIO(CheckpointIO):
     ) -> dict[str, Any]:
         """Read a checkpoint; tensors stay on the CPU unless `map_location` says otherwise."""
         where = "cpu" if map_location is None else map_location
-        return read_checkpoint(path, where, weights_only)
+        return read_any(path, where, weights_only)
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete a checkpoint, be it a file or a folder; a missing one is fine."""
@@ -99,11 +96,7 @@ class TorchCheckpointIO(CheckpointIO):
             if file_system.exists(place):
                 file_system.rm(place, recursive=True)
             return
-        place = local_path(place)
-        if os.path.isdir(place) and not os.path.islink(place):
-            shutil.rmtree(place)
-        elif os.path.lexists(place):
-            os.unlink(place)
+        remove_path(local_path(place))
 
 
 class _WrappingCheckpointIO(CheckpointIO):
@@ -149,15 +142,3 @@ class _WrappingCheckpointIO(CheckpointIO):
                 "CheckpointIO, or give this plugin to a Trainer."
             )
         return self._checkpoint_io
-
-
-def _write_sealed(checkpoint: Mapping[str, Any], file: BinaryIO) -> None:
-    """Write through `torch.save`, found when it is called since programs wrap it."""
-    writer = SealingWriter(file)
-    try:
-        torch.save(checkpoint, cast(BinaryIO, writer))  # it needs `write` and `flush` alone
-    except Exception as error:
-        if writer.error is not None and writer.error is not error:
-            raise writer.error from error
-        raise
-    writer.seal()

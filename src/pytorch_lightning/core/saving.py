@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from torch import Tensor
 
 from pytorch_lightning.checkpoint.migrate import migrate_checkpoint
-from pytorch_lightning.checkpoint.reader import read_checkpoint
+from pytorch_lightning.checkpoint.sharded import read_any
 from pytorch_lightning.core.hooks import is_overridden_hook
 from pytorch_lightning.core.hparams import ARGUMENTS
 from pytorch_lightning.core.hparams_files import (
@@ -122,7 +122,7 @@ def load_datamodule(
 
 
 def _read(path: Any, map_location: Any, weights_only: bool | None) -> dict[str, Any]:
-    return migrate_checkpoint(read_checkpoint(path, map_location, weights_only))
+    return migrate_checkpoint(read_any(path, map_location, weights_only))
 
 
 def _construct(

@@ -5,7 +5,9 @@ from pytorch_lightning.plugins.io import CheckpointIO, TorchCheckpointIO, XLAChe
 from pytorch_lightning.plugins.layer_sync import LayerSync, TorchSyncBatchNorm
 from pytorch_lightning.plugins.precision import (
     BitsandbytesPrecision,
+    DeepSpeedPrecision,
     DoublePrecision,
+    FSDPPrecision,
     HalfPrecision,
     MixedPrecision,
     Precision,
@@ -18,7 +20,9 @@ __all__ = [
     "BitsandbytesPrecision",
     "CheckpointIO",
     "ClusterEnvironment",
+    "DeepSpeedPrecision",
     "DoublePrecision",
+    "FSDPPrecision",
     "HalfPrecision",
     "LayerSync",
     "MixedPrecision",

@@ -2,7 +2,9 @@
 
 from pytorch_lightning.precision import (
     BitsandbytesPrecision,
+    DeepSpeedPrecision,
     DoublePrecision,
+    FSDPPrecision,
     HalfPrecision,
     MixedPrecision,
     Precision,
@@ -13,7 +15,9 @@ from pytorch_lightning.precision import (
 
 __all__ = [
     "BitsandbytesPrecision",
+    "DeepSpeedPrecision",
     "DoublePrecision",
+    "FSDPPrecision",
     "HalfPrecision",
     "MixedPrecision",
     "Precision",

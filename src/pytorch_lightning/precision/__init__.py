@@ -1,7 +1,9 @@
 """How numbers are kept."""
 
 from pytorch_lightning.precision.bitsandbytes import BitsandbytesPrecision
+from pytorch_lightning.precision.deepspeed import DeepSpeedPrecision
 from pytorch_lightning.precision.double import DoublePrecision
+from pytorch_lightning.precision.fsdp import FSDPPrecision
 from pytorch_lightning.precision.half import HalfPrecision
 from pytorch_lightning.precision.mixed import MixedPrecision
 from pytorch_lightning.precision.precision import Precision
@@ -11,7 +13,9 @@ from pytorch_lightning.precision.xla import XLAPrecision
 
 __all__ = [
     "BitsandbytesPrecision",
+    "DeepSpeedPrecision",
     "DoublePrecision",
+    "FSDPPrecision",
     "HalfPrecision",
     "MixedPrecision",
     "Precision",

@@ -1,0 +1,459 @@
+"""Parameters, gradients and optimizer states spread over the processes: torch's `fully_shard`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import Optimizer
+
+from pytorch_lightning.accelerators import Accelerator
+from pytorch_lightning.checkpoint.io import CheckpointIO
+from pytorch_lightning.distributed.environments import ClusterEnvironment
+from pytorch_lightning.distributed.mesh import make_mesh
+from pytorch_lightning.distributed.process_group import DEFAULT_TIMEOUT
+from pytorch_lightning.precision import FSDPPrecision, Precision
+from pytorch_lightning.precision.fsdp import NAMES
+from pytorch_lightning.strategies import fsdp_options
+from pytorch_lightning.strategies.registry import Registry
+from pytorch_lightning.strategies.sharded import ShardedStrategy, parameters_of
+from pytorch_lightning.strategies.strategy import NOTHING
+from pytorch_lightning.strategies.units import (
+    Recomputed,
+    chosen_modules,
+    inner_first,
+    materialize,
+    units_of,
+)
+from pytorch_lightning.utilities.dtensor import is_dtensor
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.parameter_tying import (
+    find_shared_parameters,
+    set_shared_parameters,
+)
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
+_PASSAGE = "_call_gathered"
+_STEPS = ("training_step", "validation_step", "test_step", "predict_step")
+
+
+class FSDPStrategy(ShardedStrategy):
+    """Fully sharded data parallel training.
+
+    Each process holds a part of every parameter. Before a unit of layers computes, its parameters
+    are gathered, and let go after; without `auto_wrap_policy` the module is one unit.
+
+    Args:
+        cpu_offload: Keep the parts in the memory of the CPU.
+        mixed_precision: The types in which parameters are gathered and gradients reduced, in the
+            words of torch's first or second FSDP; by default they follow the precision.
+        auto_wrap_policy: Classes of modules that are units of their own, or a policy of torch.
+        activation_checkpointing: Classes of modules that compute their activations anew.
+        activation_checkpointing_policy: The same as a policy.
+        sharding_strategy: 'FULL_SHARD' lets parameters go between forward and backward,
+            'SHARD_GRAD_OP' keeps them, 'HYBRID_SHARD' divides them within groups of processes.
+        state_dict_type: Whether a checkpoint is one file, or a folder of parts.
+        device_mesh: For 'HYBRID_SHARD': the number of groups and their size, or a mesh.
+    """
+
+    strategy_name = "fsdp"
+
+    def __init__(
+        self,
+        accelerator: Accelerator | None = None,
+        parallel_devices: list[torch.device] | None = None,
+        cluster_environment: ClusterEnvironment | None = None,
+        checkpoint_io: CheckpointIO | None = None,
+        precision_plugin: Precision | None = None,
+        process_group_backend: str | None = None,
+        timeout: timedelta | None = DEFAULT_TIMEOUT,
+        cpu_offload: Any | None = None,
+        mixed_precision: Any | None = None,
+        auto_wrap_policy: Any | None = None,
+        activation_checkpointing: type[nn.Module] | list[type[nn.Module]] | None = None,
+        activation_checkpointing_policy: Any | None = None,
+        sharding_strategy: Any = "FULL_SHARD",
+        state_dict_type: Literal["full", "sharded"] = "full",
+        device_mesh: tuple[int, int] | DeviceMesh | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            accelerator, parallel_devices, cluster_environment, checkpoint_io, precision_plugin
+        )
+        self.process_group_backend = process_group_backend
+        self.timeout = timeout if timeout is not None else DEFAULT_TIMEOUT
+        self.cpu_offload = cpu_offload
+        self.mixed_precision = mixed_precision
+        self.sharding_strategy = sharding_strategy
+        self._sharding = fsdp_options.sharding_of(sharding_strategy)
+        self._policy = auto_wrap_policy
+        self._recompute_policy = _one_of(activation_checkpointing, activation_checkpointing_policy)
+        self._given_mesh = device_mesh
+        if state_dict_type not in ("full", "sharded"):
+            raise ValueError(f"`state_dict_type={state_dict_type!r}`: pass 'full' or 'sharded'.")
+        self.saves_in_parts = state_dict_type == "sharded"
+        fsdp_options.check_options(kwargs)
+        self._options = kwargs
+        self._mesh: DeviceMesh | None = None
+        self._marked: list[nn.Module] = []
+        self._recomputed = Recomputed()
+        self._through: Callable[[Callable[[], Any]], Any] = call
+        self._replaced: dict[nn.Parameter, nn.Parameter] = {}
+        self._no_exchange = _NoExchange()
+        self._manual = False
+
+    @property
+    def mixed_precision_config(self) -> Any | None:
+        """The types in which parameters are gathered and gradients reduced."""
+        if self.mixed_precision is not None:
+            return self.mixed_precision
+        return getattr(self.precision_plugin, "mixed_precision_config", None)
+
+    def make_precision(self, precision: str) -> Precision | None:
+        """The precision of this name for divided modules."""
+        if precision not in NAMES:
+            return None
+        return FSDPPrecision(precision, device=self.root_device.type)  # type: ignore[arg-type]  # checked
+
+    @property
+    def mesh(self) -> DeviceMesh:
+        """The processes in a row, or in groups."""
+        if self._mesh is None:
+            self._mesh = self._make_mesh()
+        return self._mesh
+
+    def _make_mesh(self) -> DeviceMesh:
+        given, kind, world = self._given_mesh, self.root_device.type, self.world_size
+        if given is not None and not isinstance(given, tuple):
+            return given
+        if not self._sharding.hybrid:
+            if given is not None:
+                raise MisconfigurationException(
+                    f"`device_mesh={given}` makes groups of processes, which is "
+                    "sharding_strategy='HYBRID_SHARD'. Pass that, or leave the mesh out."
+                )
+            return make_mesh(kind, world, {"shard": world}, "`devices`")
+        groups, size = given if given is not None else (self.num_nodes, self.num_processes)
+        said = f"`device_mesh={(groups, size)}`"
+        return make_mesh(kind, world, {"replicate": groups, "shard": size}, said)
+
+    # Set-up.
+
+    @contextmanager
+    def model_sharded_context(self) -> Iterator[None]:
+        """A context in which `wrap` of torch's first FSDP says that a layer is a unit."""
+        from torch.distributed.fsdp.wrap import enable_wrap
+
+        with enable_wrap(wrapper_cls=self._mark):
+            yield
+
+    def _mark(self, module: nn.Module, **_: Any) -> nn.Module:
+        self._marked.append(module)
+        return module
+
+    def setup_optimizers(self, trainer: Any) -> None:
+        """Make optimizers and schedulers; those made earlier follow the divided parameters."""
+        super().setup_optimizers(trainer)
+        for optimizer in self.optimizers:
+            self.setup_optimizer(optimizer)
+
+    def model_to_device(self) -> None:
+        """Divide the module: afterwards each process holds its part on its device."""
+        assert self.model is not None and self._lightning_module is not None, "connect() first"
+        self._manual = not self._lightning_module.automatic_optimization
+        self.shard(self.model)
+        self._through = passage(self.model)
+
+    def setup_module(self, module: nn.Module) -> nn.Module:
+        """Divide a module, for Fabric."""
+        from torch.distributed.fsdp import register_fsdp_forward_method
+
+        self.shard(module)
+        for name in _STEPS:
+            if callable(getattr(module, name, None)):
+                register_fsdp_forward_method(module, name)
+        self._no_exchange.modules.append(module)
+        return module
+
+    def module_to_device(self, module: nn.Module) -> None:
+        """Leave a module that is about to be divided where it is."""
+
+    def setup_optimizer(self, optimizer: Optimizer) -> Optimizer:
+        """Give an optimizer that was made before the module was divided its new parameters."""
+        for group in optimizer.param_groups:
+            group["params"] = [self._replaced.get(p, p) for p in group["params"]]
+        strangers = [p for p in parameters_of(optimizer) if p.is_meta]
+        if strangers:
+            raise MisconfigurationException(
+                "The optimizer holds parameters on the meta device, which the module does not have "
+                "any more. Make it from `self.parameters()` in `configure_optimizers`."
+            )
+        for group in optimizer.param_groups:
+            kinds = {is_dtensor(parameter) for parameter in group["params"]}
+            if len(kinds) > 1 and group.get("foreach", False) is None:
+                group["foreach"] = False  # torch's loops take tensors of one kind
+        for old, new in self._replaced.items():
+            if old in optimizer.state:
+                optimizer.state[new] = optimizer.state.pop(old)
+        return optimizer
+
+    def shard(self, module: nn.Module) -> None:
+        """Divide a module in place; one that is divided already stays as it is."""
+        from torch.distributed.fsdp import FSDPModule
+
+        if not isinstance(module, FSDPModule):
+            before = dict(module.named_parameters())
+            self._divide(module)
+            after = dict(module.named_parameters())
+            self._replaced.update((old, after[n]) for n, old in before.items() if n in after)
+        if self._recompute_policy is not None:
+            name = "activation_checkpointing_policy"
+            self._recomputed.apply(chosen_modules(module, self._recompute_policy, name))
+
+    def _divide(self, module: nn.Module) -> None:
+        """Bring and divide one layer after the other, so that few are whole at a time."""
+        from torch.distributed.fsdp import FSDPModule, fully_shard
+
+        options = self._fully_shard_options(module)
+        units = self._units(module, options["mp_policy"])
+        shared = find_shared_parameters(module)
+        for one in inner_first(module):
+            self._bring(one)
+            if isinstance(one, FSDPModule) or (one is not module and one not in units):
+                continue
+            set_shared_parameters(module, shared)  # memory for a meta tensor parts what was one
+            if one is module:
+                fully_shard(one, **self._of_root(options))
+            else:
+                fully_shard(one, **{**options, **units[one]})
+
+    def _fully_shard_options(self, module: nn.Module) -> dict[str, Any]:
+        options: dict[str, Any] = {
+            "mesh": self.mesh,
+            "reshard_after_forward": self._sharding.reshard,
+            "mp_policy": fsdp_options.mixed_types(self.mixed_precision, self.precision_plugin),
+            "offload_policy": fsdp_options.offloading(self.cpu_offload, self.root_device),
+        }
+        ignored = fsdp_options.ignored_parameters(self._options)
+        options["ignored_params"] = ignored.union(self._share_scalars(module))
+        if place := self._options.get("shard_placement_fn"):
+            options["shard_placement_fn"] = place
+        return options
+
+    def _share_scalars(self, module: nn.Module) -> set[nn.Parameter]:
+        """Parameters without a dimension to divide stay whole; their gradients are averaged."""
+        scalars = {p for p in module.parameters() if p.dim() == 0}
+        if scalars and getattr(self.precision_plugin, "scaler", None) is not None:
+            raise MisconfigurationException(
+                "The module has parameters without a dimension, which torch's gradient scaler "
+                "cannot take together with divided ones. Make them of shape (1,), or pass "
+                "precision='bf16-mixed'."
+            )
+        for parameter in scalars:
+            trained = parameter.requires_grad
+            parameter.requires_grad_(True)  # else torch takes no hook
+            hooked: Any = parameter  # has no types
+            hooked.register_post_accumulate_grad_hook(average_gradient)
+            parameter.requires_grad_(trained)
+        return scalars
+
+    def _of_root(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The root is needed again as soon as backward begins: torch decides whether to keep it."""
+        if not self._sharding.reshard:
+            return options
+        return {name: value for name, value in options.items() if name != "reshard_after_forward"}
+
+    def _units(self, module: nn.Module, types: Any) -> dict[nn.Module, dict[str, Any]]:
+        """The layers that are gathered on their own, with the options that are theirs alone."""
+        chosen = set(self._marked)
+        if self._policy is not None:
+            chosen.update(chosen_modules(module, self._policy, "auto_wrap_policy"))
+        own: dict[nn.Module, dict[str, Any]] = {}
+        if types.param_dtype is not None:  # its parameters must be as wide as its buffers
+            wide = {"mp_policy": type(types)(cast_forward_inputs=False)}
+            own = {m: wide for m in module.modules() if isinstance(m, _BatchNorm)}
+        order = [m for m in inner_first(module) if (m in chosen or m in own) and m is not module]
+        ignored = fsdp_options.ignored_parameters(self._options)
+        return {unit: own.get(unit, {}) for unit in units_of(module, order, ignored)}
+
+    def _bring(self, module: nn.Module) -> None:
+        """Put a layer's own tensors on the device, with the values of the first process."""
+        materialize(module, self.root_device, self._options.get("param_init_fn"))
+        for tensor in (*module._parameters.values(), *module._buffers.values()):
+            if tensor is None or is_dtensor(tensor):
+                continue
+            if tensor.device != self.root_device:
+                tensor.data = tensor.data.to(self.root_device)
+            if self.world_size > 1 and tensor.numel():
+                broadcast_values(tensor)
+
+    # One batch.
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the module's `training_step` with the parameters of the root gathered."""
+        module: Any = self._lightning_module
+        with self.precision_plugin.train_step_context():
+            output = self._through(partial(module.training_step, *args, **kwargs))
+        if self._manual or output is None:  # no backward follows that would let them go
+            self._let_go()
+        return output
+
+    def validation_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the module's `validation_step` with the parameters of the root gathered."""
+        module: Any = self._lightning_module
+        with self.precision_plugin.val_step_context():
+            output = self._through(partial(module.validation_step, *args, **kwargs))
+        self._let_go()
+        return output
+
+    def test_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the module's `test_step` with the parameters of the root gathered."""
+        module: Any = self._lightning_module
+        with self.precision_plugin.test_step_context():
+            output = self._through(partial(module.test_step, *args, **kwargs))
+        self._let_go()
+        return output
+
+    def predict_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the module's `predict_step` with the parameters of the root gathered."""
+        module: Any = self._lightning_module
+        with self.precision_plugin.predict_step_context():
+            output = self._through(partial(module.predict_step, *args, **kwargs))
+        self._let_go()
+        return output
+
+    def _let_go(self) -> None:
+        root: Any = self.model
+        root.reshard()
+
+    def backward(
+        self, closure_loss: Tensor, optimizer: Optimizer | None, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """Compute the gradients; each process gets its part of their mean.
+
+        Returns:
+            The loss as the precision leaves it.
+        """
+        root: Any = self.model
+        if self._manual:  # the step is still running, and has not handed its loss out
+            self._through(lambda: closure_loss)
+        loss = super().backward(closure_loss, optimizer, *args, **kwargs)
+        if self._manual:
+            root.unshard()  # the rest of the step may use them
+        return loss
+
+    def optimizer_step(
+        self,
+        optimizer: Optimizer,
+        closure: Callable[[], Any] | None,
+        model: Any | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Step one optimizer.
+
+        Returns:
+            What the closure returned.
+        """
+        result = super().optimizer_step(optimizer, closure, model, **kwargs)
+        if self._manual:
+            root: Any = self.model
+            root.reshard()  # what the rest of the step uses is gathered anew
+            root.unshard()
+        return result
+
+    def block_backward_sync(self) -> AbstractContextManager[Any]:
+        """A context in which gradients are accumulated without being exchanged, for Fabric.
+
+        In a `Trainer` each backward exchanges: whole gradients that wait would take the memory that
+        is saved, and could not be exchanged where a window ends early.
+        """
+        return self._no_exchange if self._no_exchange.modules else NOTHING
+
+    # The end.
+
+    def teardown(self) -> None:
+        """End the run; the module stays divided."""
+        self._through = call
+        self._recomputed.undo()
+        self._marked.clear()
+        self._replaced.clear()
+        self._manual = False
+        super().teardown()
+
+    @classmethod
+    def register_strategies(cls, strategy_registry: Registry) -> None:
+        """Register `fsdp`, with and without offloading, and the names of 1.x."""
+        about = "parameters, gradients and optimizer states are divided"
+        for name in ("fsdp", "fsdp_native"):
+            strategy_registry.register(name, cls, description=about)
+        for name in ("fsdp_cpu_offload", "fsdp_native_full_shard_offload"):
+            strategy_registry.register(
+                name, cls, description=f"{about} and kept on the CPU", cpu_offload=True
+            )
+
+
+class _NoExchange:
+    """A context in which modules keep their gradients to themselves; it can be entered again."""
+
+    def __init__(self) -> None:
+        self.modules: list[Any] = []
+
+    def __enter__(self) -> None:
+        for module in self.modules:
+            module.set_requires_gradient_sync(False)
+
+    def __exit__(self, *exception: object) -> None:
+        for module in self.modules:
+            module.set_requires_gradient_sync(True)
+
+
+def average_gradient(parameter: Tensor) -> None:
+    """Average one gradient over all processes."""
+    if parameter.grad is not None:
+        dist.all_reduce(parameter.grad)
+        parameter.grad.div_(dist.get_world_size())
+
+
+def broadcast_values(tensor: Tensor) -> None:
+    """Give a tensor the values that it has in the first process."""
+    flat = tensor.data.contiguous().view(-1)
+    dist.broadcast(flat.view(torch.uint8), src=0)  # as bytes: some types cannot travel
+    if flat.data_ptr() != tensor.data_ptr():
+        tensor.data.copy_(flat.view(tensor.shape))
+
+
+def call(function: Callable[[], Any]) -> Any:
+    """Call a function."""
+    return function()
+
+
+def passage(module: nn.Module) -> Callable[[Callable[[], Any]], Any]:
+    """A way to call functions as if they were a module's `forward`: with its parameters gathered.
+
+    What they take is hidden from torch, which would bring the numbers in it to the type of the
+    parameters, targets included.
+    """
+    from torch.distributed.fsdp import register_fsdp_forward_method
+
+    module.__dict__[_PASSAGE] = call
+    register_fsdp_forward_method(module, _PASSAGE)
+    found: Callable[[Callable[[], Any]], Any] = module.__dict__.pop(_PASSAGE)
+    return found
+
+
+def _one_of(classes: Any, policy: Any) -> Any:
+    if classes is not None and policy is not None:
+        raise ValueError(
+            "`activation_checkpointing` and `activation_checkpointing_policy` both say which "
+            "layers compute their activations anew. Pass the second one."
+        )
+    return classes if policy is None else policy

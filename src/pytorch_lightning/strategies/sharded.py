@@ -1,0 +1,233 @@
+"""What strategies have in common under which each process holds a part of the parameters."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import LBFGS, Optimizer
+
+from pytorch_lightning.checkpoint import schema
+from pytorch_lightning.checkpoint.atomic import local_path, remove_path
+from pytorch_lightning.checkpoint.sharded import Party, is_sharded, load_sharded, save_sharded
+from pytorch_lightning.strategies.parallel import ParallelStrategy
+from pytorch_lightning.strategies.placement import load_optimizer_states
+from pytorch_lightning.strategies.strategy import NOTHING
+from pytorch_lightning.utilities.dtensor import divided, gathered, is_dtensor
+from pytorch_lightning.utilities.exceptions import CheckpointError, MisconfigurationException
+from pytorch_lightning.utilities.tree import map_leaves
+
+
+class ShardedStrategy(ParallelStrategy, ABC):
+    """Parameters, gradients and optimizer states are divided among the processes.
+
+    After a run the module stays divided, since one process may have no room for all of it. The
+    next run of the same processes goes on with it; a checkpoint brings it elsewhere.
+    """
+
+    forward_communicates = True
+    allows_inference_mode = False  # what is gathered under it can never be trained again
+    saves_in_parts = False
+
+    @property
+    def is_distributed(self) -> bool:
+        """It is."""
+        return True
+
+    # Set-up.
+
+    def setup_optimizers(self, trainer: Any) -> None:
+        """Make optimizers and schedulers; the parameters are divided by then."""
+        super().setup_optimizers(trainer)
+        for optimizer in self.optimizers:
+            check_optimizer(optimizer)
+
+    # One batch.
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter], share: float) -> None:
+        """Nothing is left to do: each backward exchanges its gradients."""
+
+    def run_alone(self) -> AbstractContextManager[Any]:
+        """No process can step alone: the others hold its parameters."""
+        return NOTHING
+
+    # State.
+
+    @property
+    def party(self) -> Party:
+        """Who writes and reads checkpoints together."""
+        if self.world_size == 1:
+            return Party()
+        return Party(self.global_rank, self.world_size, self.gather_objects, self.control_group)
+
+    @property
+    def restore_checkpoint_after_setup(self) -> bool:
+        """A checkpoint is read when it is known who holds which part."""
+        return True
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        """The weights for a checkpoint: in parts, or whole on rank 0 and without values elsewhere.
+
+        Every process has to call this.
+        """
+        state = super().lightning_module_state_dict()
+        return state if self.saves_in_parts else self.whole(state)
+
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """The state of one optimizer: in parts, or whole on rank 0 and without values elsewhere.
+
+        Every process has to call this.
+        """
+        state = optimizer.state_dict()
+        return state if self.saves_in_parts else self.whole(state)
+
+    def whole(self, tree: Any) -> Any:
+        """The same with whole tensors, on the CPU of rank 0; others get shapes alone."""
+        first = self.is_global_zero
+
+        def bring(tensor: Tensor) -> Tensor:
+            if not is_dtensor(tensor):
+                return tensor
+            found = gathered(tensor.detach())
+            return found.cpu() if first else torch.empty_like(found, device="meta")
+
+        return map_leaves(tree, Tensor, bring)
+
+    def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
+        """Take the weights of a checkpoint; each process keeps its part."""
+        assert self._lightning_module is not None, "connect() comes first"
+        self.load_module_state(self._lightning_module, checkpoint["state_dict"], strict)
+
+    def load_module_state(self, module: nn.Module, state: Mapping[str, Any], strict: bool) -> None:
+        """Take weights into any module; each process keeps its part."""
+        targets = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        parts = {name: _part(value, targets.get(name)) for name, value in state.items()}
+        module.load_state_dict(parts, strict=strict)
+
+    def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
+        """Take the states of the optimizers of a checkpoint; each process keeps its part."""
+        states = checkpoint["optimizer_states"]
+        pairs = zip(self.optimizers, states, strict=False)
+        divided_states = [divided_optimizer_state(o, s) for o, s in pairs]
+        load_optimizer_states(self.optimizers, [*divided_states, *states[len(divided_states) :]])
+        module = self._lightning_module
+        own = (checkpoint.get("loops") or {}).get(schema.OWN) or {}
+        if module is not None and own.get("gradients"):
+            targets = dict(module.named_parameters())
+            for name, value in own["gradients"].items():
+                own["gradients"][name] = _part(value, targets.get(name))
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write a checkpoint: a folder of parts, or one file. Every process has to call this."""
+        if not self.saves_in_parts:
+            self._save_whole(checkpoint, filepath, storage_options)
+            return
+        if storage_options is not None:
+            raise TypeError(
+                f"`storage_options={storage_options!r}`: a checkpoint in parts takes none."
+            )
+        save_sharded(checkpoint, filepath, self.party)
+
+    def _save_whole(self, checkpoint: dict[str, Any], filepath: str | Path, options: Any) -> None:
+        checkpoint = self.whole(checkpoint)  # what hooks added may be divided too
+        name = os.fspath(filepath)
+        if self.is_global_zero and is_sharded(name):
+            remove_path(local_path(name))
+        super().save_checkpoint(checkpoint, filepath, storage_options=options)
+
+    def load_checkpoint(
+        self, checkpoint_path: str | Path, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint of one file, or one in parts, of which each process reads its own."""
+        if not is_sharded(checkpoint_path):
+            return super().load_checkpoint(checkpoint_path, weights_only=weights_only)
+        return load_sharded(
+            checkpoint_path,
+            self._target(),
+            self.party,
+            map_location="cpu",
+            weights_only=weights_only,
+        )
+
+    def _target(self) -> Any:
+        """Where the values of a checkpoint in parts go, by their keys."""
+        module = self._lightning_module
+        likes: dict[str, Any] = {}
+        if module is not None:
+            likes = {f"state_dict.{name}": value for name, value in module.named_parameters()}
+            likes.update((f"state_dict.{name}", value) for name, value in module.named_buffers())
+        states = {
+            f"optimizer_states.{index}.state.{place}": parameter
+            for index, optimizer in enumerate(self.optimizers)
+            for place, parameter in enumerate(parameters_of(optimizer))
+        }
+
+        def target(key: str, size: torch.Size, dtype: torch.dtype) -> Tensor:
+            like: Any = likes.get(key)
+            if key.startswith("optimizer_states."):
+                if not self.optimizers:  # nobody trains
+                    return torch.empty(size, dtype=dtype, device="meta")
+                like = states.get(key.rpartition(".")[0])
+            if is_dtensor(like) and like.shape == size:
+                return torch.empty_like(like, dtype=dtype, requires_grad=False)
+            return torch.empty(size, dtype=dtype)
+
+        return target
+
+    # The end.
+
+    def teardown(self) -> None:
+        """End the parts; the module and its optimizers stay where they are, divided."""
+        module, self._lightning_module = self._lightning_module, None
+        optimizers, self._optimizers = self._optimizers, []
+        try:
+            super().teardown()
+        finally:
+            self._lightning_module, self._optimizers = module, optimizers
+
+
+def check_optimizer(optimizer: Optimizer) -> None:
+    """Refuse an optimizer whose step would be wrong on divided parameters."""
+    if isinstance(optimizer, LBFGS):
+        raise MisconfigurationException(
+            "`configure_optimizers` returned LBFGS, which makes one vector of all parameters and "
+            "cannot do so where each process holds a part. Pass strategy='ddp', or return another "
+            "optimizer."
+        )
+
+
+def parameters_of(optimizer: Optimizer) -> list[nn.Parameter]:
+    """The parameters in the order in which the state of the optimizer counts them."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _part(value: Any, like: Any) -> Any:
+    """This process's part of a value, divided as the tensor is that takes it."""
+    wanted = is_dtensor(like) and isinstance(value, Tensor) and not is_dtensor(value)
+    if not wanted or value.shape != like.shape:
+        return value
+    if value.is_meta:
+        raise CheckpointError("The checkpoint holds shapes without values: read it from a file.")
+    return divided(value, like)
+
+
+def divided_optimizer_state(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """The state of an optimizer with its tensors divided as the parameters they belong to are."""
+    parameters = parameters_of(optimizer)
+    entries = {}
+    for place, values in state.get("state", {}).items():
+        known = isinstance(place, int) and place < len(parameters)
+        like = parameters[place] if known else None
+        entries[place] = {name: _part(value, like) for name, value in values.items()}
+    return {**state, "state": entries}
+
+
+__all__ = ["ShardedStrategy", "check_optimizer", "divided_optimizer_state"]
