@@ -222,7 +222,7 @@ class XLAStrategy(ParallelStrategy):
         Args:
             all: All processes have to say yes; else one is enough.
         """
-        votes = sum(self.gather_objects(bool(decision)))
+        votes: int = sum(self.gather_objects(bool(decision)))
         return votes == self.world_size if all else votes > 0
 
     # State.
