@@ -16,6 +16,8 @@ from torch.utils.data import DataLoader
 from pytorch_lightning.accelerators import Accelerator
 from pytorch_lightning.core.attachment import attach
 from pytorch_lightning.core.module import LightningModule
+from pytorch_lightning.data.dealing import Ranks
+from pytorch_lightning.distributed.launchers import MultiprocessingLauncher
 from pytorch_lightning.fabric.resolve import Plugin, resolve
 from pytorch_lightning.fabric.session import FabricSession
 from pytorch_lightning.fabric.state import Filter, apply_filter, check_filter, fill, pack, unpack
@@ -27,7 +29,7 @@ from pytorch_lightning.fabric.wrappers import (
     unwrap,
     with_apart_seeds,
 )
-from pytorch_lightning.strategies import Strategy
+from pytorch_lightning.strategies import ParallelStrategy, Strategy
 from pytorch_lightning.utilities.plain_mark import is_plain
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from pytorch_lightning.utilities.seed import seed_everything
@@ -86,7 +88,9 @@ class Fabric:
         self._precision = parts.precision
         self._callbacks = _as_list(callbacks)
         self._loggers = _as_list(loggers)
-        self._strategy.setup_environment()
+        self._launched = not isinstance(self._strategy, ParallelStrategy)
+        if self._launched:
+            self._strategy.setup_environment()
 
     # Who am I.
 
@@ -159,7 +163,29 @@ class Fabric:
                 f"`launch({getattr(function, '__name__', function)})`: the function must take the "
                 "Fabric object as its first argument."
             )
+        launcher = self._strategy.launcher
+        if launcher is None or self._launched:
+            return self._enter(function, *args, **kwargs)
+        if function is _do_nothing and isinstance(launcher, MultiprocessingLauncher):
+            raise TypeError(
+                "`launch()`: the processes that this strategy starts need a function to run: put "
+                "the program into one and call `fabric.launch(train)`."
+            )
+        return launcher.launch(self._enter, function, *args, **kwargs)
+
+    def _enter(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """In each process: meet the others, then run the function."""
+        if not self._launched:
+            self._strategy.setup_environment()
+            self._launched = True
         return function(self, *args, **kwargs)
+
+    def _check_launched(self, verb: str) -> None:
+        if not self._launched:
+            raise RuntimeError(
+                f"`fabric.{verb}()` before `fabric.launch()`: with several processes call "
+                "`launch()` first, so that they find each other."
+            )
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Run the whole program; a place for subclasses."""
@@ -225,6 +251,9 @@ class Fabric:
         """
         if not dataloaders:
             raise ValueError("`setup_dataloaders()`: pass at least one loader.")
+        self._check_launched("setup_dataloaders")
+        strategy = self._strategy
+        ranks = Ranks(strategy.data_rank, strategy.data_world, deals=use_distributed_sampler)
         device = self.device if move_to_device else None
         wrapped = []
         for loader in dataloaders:
@@ -233,14 +262,14 @@ class Fabric:
                 raise TypeError(
                     f"`setup_dataloaders({type(loader).__name__})`: pass a torch DataLoader."
                 )
-            ready: Any = self._strategy.process_dataloader(
-                with_apart_seeds(loader, self.global_rank)
-            )
-            wrapped.append(FabricDataLoader(ready, device, self._strategy))
+            dealt = ranks.deal(loader, training=True)
+            ready: Any = strategy.process_dataloader(with_apart_seeds(dealt, self.global_rank))
+            wrapped.append(FabricDataLoader(ready, device, strategy))
         return wrapped if len(wrapped) > 1 else wrapped[0]
 
     def _wrap_module(self, module: nn.Module, verb: str, move_to_device: bool) -> FabricModule:
         _refuse_wrapped(module, "A module", verb)
+        self._check_launched(verb)
         original = getattr(module, "_orig_mod", module)
         converted = self._precision.convert_module(original)
         ready = module if converted is original else converted  # compiled ones stay compiled
@@ -249,6 +278,8 @@ class Fabric:
         return FabricModule(self._strategy.setup_module(ready), self._strategy, original)
 
     def _wrap_optimizer(self, optimizer: Optimizer, module: nn.Module | None) -> FabricOptimizer:
+        self._check_launched("setup_optimizers")
+        optimizer = self._strategy.setup_optimizer(optimizer)
         owner = module if module is not None else nn.Module()
         self._precision.connect(owner, [optimizer], [])
         return FabricOptimizer(optimizer, self._strategy, self._hooks("on_after_optimizer_step"))
@@ -324,7 +355,9 @@ class Fabric:
             raise TypeError(
                 "`no_backward_sync`: pass the module that `fabric.setup(module)` returned."
             )
-        return self._strategy.block_backward_sync() if enabled else nullcontext()
+        if not enabled:
+            return nullcontext()
+        return self._strategy.no_backward_sync(module._forward_module)
 
     def init_tensor(self) -> AbstractContextManager[Any]:
         """A context in which new tensors are on the device and in the precision."""

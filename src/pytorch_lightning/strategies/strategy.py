@@ -253,6 +253,11 @@ class Strategy(StageHooks, ABC):
         return module
 
     @plain
+    def setup_optimizer(self, optimizer: Optimizer) -> Optimizer:
+        """Follow a module that was wrapped after the optimizer was made, for Fabric."""
+        return optimizer
+
+    @plain
     def process_dataloader(self, dataloader: object) -> object:
         """Wrap a loader."""
         return dataloader
@@ -352,6 +357,18 @@ class Strategy(StageHooks, ABC):
     def block_backward_sync(self) -> AbstractContextManager[Any]:
         """A context in which gradients are accumulated without being exchanged."""
         return NOTHING
+
+    @plain
+    def scale_gradients(self, optimizer: Optimizer, factor: float) -> None:
+        """Multiply the gradients of one optimizer, whose window held fewer batches than planned."""
+        gradients = [
+            parameter.grad
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None
+        ]
+        if gradients:
+            torch._foreach_mul_(gradients, factor)
 
     @plain
     def optimizer_step(
