@@ -18,7 +18,10 @@ from pathlib import Path
 from typing import Any
 
 _START = multiprocessing.get_context("forkserver")
-_START.set_forkserver_preload(["pytorch_lightning", "torch.distributed"])
+# DDP imports dynamo when it is made, torchmetrics takes as long: once here, not in each process
+_START.set_forkserver_preload(
+    ["pytorch_lightning", "torch.distributed", "torch._dynamo", "torchmetrics"]
+)
 
 
 def free_port() -> int:
