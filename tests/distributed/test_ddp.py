@@ -9,6 +9,7 @@ from tests.distributed.ranks import run_ranks
 from torch import nn
 
 import pytorch_lightning as pl
+from pytorch_lightning.fabric import Fabric
 from pytorch_lightning.strategies import DDPStrategy
 
 ROWS, STEPS = 12, 6
@@ -499,3 +500,75 @@ def test_what_cannot_be_right_is_a_sentence_and_the_next_run_is_well():
         assert "'late.weight'" in found["late"] and "configure_model" in found["late"]
         assert "sync_batchnorm" in found["synchronized"] and "GPU" in found["synchronized"]
         assert (found["untrained"], found["forward"]) == ("Untrained", False)
+
+
+# --- by the verbs of Fabric ---------------------------------------------------------------------
+
+
+class Step(nn.Module):
+    """Called by `forward`, or by another method that is told to be like it."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1 + int(os.environ.get("RANK", "0")))
+        self.net = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 1)).double()
+
+    def forward(self, batch):
+        return self.net(batch).pow(2).mean()
+
+    def other(self, batch, *, shift):
+        return {"loss": (self.net(batch) + shift).pow(2).mean()}
+
+
+def by_fabric(world):
+    fabric = Fabric(accelerator="cpu", devices=world, strategy="ddp" if world > 1 else "auto")
+    fabric.launch()
+    module = Step()
+    module, optimizer = fabric.setup(module, torch.optim.SGD(module.parameters(), lr=0.1))
+    module.mark_forward_method("other")
+    for index, batch in enumerate(batches(fabric.global_rank, world)):
+        with fabric.no_backward_sync(module, enabled=index % 2 == 0):
+            fabric.backward(module(batch))
+        fabric.backward(module.other(batch, shift=1.0)["loss"])
+        if index % 2:
+            optimizer.step()
+            optimizer.zero_grad()
+    with torch.no_grad():
+        if fabric.global_rank == 0:
+            module.other(batch, shift=0.0)  # nobody else comes, and nobody has to
+    return flat({name: value.tolist() for name, value in module.state_dict().items()}).tolist()
+
+
+def test_fabric_exchanges_gradients_of_any_marked_method():
+    first, second = run_ranks(by_fabric, 2, 2)
+    assert first == second
+    torch.testing.assert_close(first, by_fabric(1), rtol=0, atol=1e-12)
+
+
+class Compiled(Net):
+    """Its steps run compiled, and log."""
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        self.log("loss", loss)
+        return loss
+
+
+def compiled(world):
+    module = Compiled()
+    trainer = trainer_of(world, {"max_epochs": 1}, {})
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    trainer.fit(torch.compile(module, backend=backend), batches(trainer.global_rank, world))
+    weights = {name: value.tolist() for name, value in module.state_dict().items()}
+    return flat(weights).tolist(), len(graphs)
+
+
+def test_compiled_steps_exchange_gradients_too():
+    (first, graphs), (second, _) = run_ranks(compiled, 2, 2)
+    assert first == second and 0 < graphs < STEPS
+    torch.testing.assert_close(first, compiled(1)[0], rtol=0, atol=1e-12)

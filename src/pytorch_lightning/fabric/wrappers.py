@@ -106,6 +106,9 @@ class FabricModule(nn.Module):
                 raise
         value = getattr(original, name)
         if name in self.__dict__["_forward_methods"] and callable(value):
+            strategy: Strategy = self.__dict__["_strategy"]
+            if not is_plain(strategy, "call_method"):
+                value = partial(strategy.call_method, self._forward_module, value)
             return partial(self._in_precision, value)
         return value
 

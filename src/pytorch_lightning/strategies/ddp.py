@@ -172,6 +172,18 @@ class DDPStrategy(ParallelStrategy):
             register_comm_hook(wrapper, self._comm_state, hook, name)
         return wrapper
 
+    def call_method(
+        self, wrapped: nn.Module, method: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Call another method than `forward`; it prepares the exchange where it needs one."""
+        if not isinstance(wrapped, DistributedDataParallel):
+            return method(*args, **kwargs)
+        return Route(wrapped, wrapped.module).in_training(method, *args, **kwargs)
+
+    def no_backward_sync(self, wrapped: nn.Module) -> AbstractContextManager[Any]:
+        """A context in which a wrapped module accumulates gradients unexchanged, for Fabric."""
+        return NoExchange(wrapped) if isinstance(wrapped, DistributedDataParallel) else NOTHING
+
     def determine_ddp_device_ids(self) -> list[int] | None:
         """The `device_ids` of the wrapper: the device of this process, None on the CPU."""
         device = self.root_device

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -57,6 +58,15 @@ class Route:
         if self._output is not None:
             result, self._output = {**self._output, self._key: result}, None
         return result
+
+    def in_training(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Call a function inside the wrapper where gradients are wanted, else as it is.
+
+        Without gradients the wrapper would only exchange buffers, for which all have to come.
+        """
+        if torch.is_grad_enabled():
+            return self(function, *args, **options)
+        return function(*args, **options)
 
     def _called(self) -> Any:
         function, args, options = self._function, self._args, self._options

@@ -258,6 +258,18 @@ class Strategy(StageHooks, ABC):
         return optimizer
 
     @plain
+    def call_method(
+        self, wrapped: nn.Module, method: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Call another method than `forward` of what `setup_module` wrapped, for Fabric."""
+        return method(*args, **kwargs)
+
+    @plain
+    def no_backward_sync(self, wrapped: nn.Module) -> AbstractContextManager[Any]:
+        """A context in which a wrapped module accumulates gradients unexchanged, for Fabric."""
+        return self.block_backward_sync()
+
+    @plain
     def process_dataloader(self, dataloader: object) -> object:
         """Wrap a loader."""
         return dataloader
