@@ -66,7 +66,7 @@ def _in_worker(function: Callable[..., Any], trainer: "pl.Trainer", *args: Any) 
 
 
 # Attributes of callbacks that programs read after `fit`, beside the state of a checkpoint.
-_PUBLIC = ("best_model_path", "best_model_score", "last_model_path", "stopped_epoch")
+_PUBLIC = ("dirpath", "best_model_path", "best_model_score", "last_model_path", "stopped_epoch")
 
 
 def _to_cpu(tree: Any) -> Any:
@@ -85,9 +85,9 @@ def _take_up(trainer: "pl.Trainer", module: LightningModule | None, home: Homeco
     trainer._board.load_state_dict(home.metrics)
     for callback, saved in zip(trainer.callbacks, home.callbacks, strict=False):
         state = saved.pop("state")
-        if state and is_overridden_hook(callback, "load_state_dict"):
-            callback.load_state_dict(state)
         for name, value in saved.items():
             setattr(callback, name, value)
+        if state and is_overridden_hook(callback, "load_state_dict"):
+            callback.load_state_dict(state)
     trainer._ckpt_path = home.ckpt_path
     return home.returned
