@@ -407,3 +407,51 @@ def test_a_rank_whose_stream_has_ended_lacks_names_without_an_error():
     (rows, last), (_, same) = run_ranks(_uneven, 2, limit=20)
     assert rows == [(0, 5.0), (1, 6.0), (2, 12.0), (3, 13.0)]
     assert last == same == 13.0
+
+
+# --- resume ---------------------------------------------------------------------------------------
+
+
+class Saves(Logs):
+    """Saves after the second batch, and fails after the third unless told not to."""
+
+    def __init__(self, path, *, fails):
+        super().__init__()
+        self.path, self.fails = path, fails
+
+    def training_step(self, batch, batch_idx):
+        value = 10.0 * self.global_rank + batch_idx
+        weight = 1 + self.global_rank
+        for reduce in ("mean", "sum", "max"):
+            options = {"reduce_fx": reduce, "batch_size": weight, "sync_dist": True}
+            self.log(reduce, value, on_step=True, on_epoch=True, **options)
+        return super().training_step(batch, batch_idx)
+
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        if batch_idx == 1 and self.fails:
+            self.trainer.save_checkpoint(self.path)
+        if batch_idx == 2 and self.fails:
+            raise KeyError("fails")
+
+
+def _resumed(path):
+    logged = {"log_every_n_steps": 2}
+    whole = trainer(2, **logged)
+    whole.fit(Saves("", fails=False), numbers(10))
+    failed = trainer(2, **logged)
+    with pytest.raises(KeyError):
+        failed.fit(Saves(path, fails=True), numbers(10))
+    again = trainer(2, **logged)
+    again.fit(Saves("", fails=False), numbers(10), ckpt_path=path)
+    rows = (whole.logger.rows, failed.logger.rows, again.logger.rows)
+    return plain(whole.callback_metrics), plain(again.callback_metrics), rows
+
+
+def test_a_resumed_epoch_counts_every_value_of_every_rank_once(tmp_path):
+    for rank, (whole, again, rows) in enumerate(run_ranks(_resumed, 2, str(tmp_path / "x.ckpt"))):
+        assert whole == again
+        assert whole["mean_epoch"] == pytest.approx((10 + 2 * 60) / 15, abs=1e-6)
+        assert whole["sum_epoch"] == 10 + 60 and whole["max_epoch"] == 14
+        if rank == 0:
+            of_whole, _, of_again = rows
+            assert [row for row in of_whole if row[0] >= 1] == of_again

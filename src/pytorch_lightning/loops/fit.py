@@ -72,7 +72,7 @@ def train_epoch(run: Run) -> None:
         step_schedulers(run, plateau=False)
         state.at = AFTER_BATCH
     if state.at is AFTER_BATCH:
-        run.publish.train_step()  # the file was saved before loggers had the values
+        publish_late(run)
     if state.at in (AFTER_BATCH, IN_VALIDATION, AFTER_VALIDATION):
         after_batch(run)
     if state.at is BATCH:
@@ -91,6 +91,13 @@ def train_epoch(run: Run) -> None:
         state.at = EPOCH_END
         serve_requests(run)
     state.next_epoch()
+
+
+def publish_late(run: Run) -> None:
+    """Send the values of a step to loggers, as the file was saved before they had them."""
+    if run.agreement is not None:
+        run.agreement.after_batch()
+    run.publish.train_step()
 
 
 def train_batches(run: Run) -> None:

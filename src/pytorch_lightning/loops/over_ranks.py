@@ -1,7 +1,7 @@
 """Logged values that all ranks reduce together: into one message, and back."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,14 +96,11 @@ class Message:
 
     def _note(self, slot: Slot) -> Any:
         """What makes the slot on a rank that does not have it."""
+        flags, members = r.plain_flags(slot.flags), slot.members
         if slot.metric is None:
-            return [r.plain_flags(slot.flags), None, None]
+            return [flags, None, None, members]
         names = {id(child): name for name, child in self.module.named_modules()}
-        return [
-            r.plain_flags(slot.flags),
-            names.get(id(slot.metric)),
-            names.get(id(slot.collection)),
-        ]
+        return [flags, names.get(id(slot.metric)), names.get(id(slot.collection)), members]
 
     # --- there and back ---------------------------------------------------------------------------
 
@@ -117,6 +114,8 @@ class Message:
         _refuse_mixtures(parts)
         for index, part in enumerate(parts):
             slot = self._slot(part, answer.notes.get(answer.names[index]))
+            if slot is None:
+                continue
             rows = slice(None) if slot.members is None else list(slot.members)
             totals, weights = answer.values[rows, index], answer.weights[rows, index]
             if part.what == OBJECT:
@@ -125,7 +124,10 @@ class Message:
                 self._settle(slot, part, reduced(part, totals, weights))
         return answer
 
-    def _slot(self, part: Part, note: Any) -> Slot:
+    def _slot(self, part: Part, note: Any) -> Slot | None:
+        """The slot, made where this rank did not log the name; None if it is not for this rank."""
+        if note is not None and note[3] is not None and self.exchange.rank not in note[3]:
+            return None
         slot = self.results.slots.get(part.key)
         if slot is None:
             slot = r.unseen_slot(part.key, note[0])
@@ -188,8 +190,3 @@ def members_of(group: Any) -> tuple[int, ...] | None:
     if group is None or group is dist.group.WORLD:
         return None
     return tuple(dist.get_process_group_ranks(group))
-
-
-def synced_slots(results: Results) -> Iterator[Slot]:
-    """The slots whose values of steps travel."""
-    return (slot for slot in results.slots.values() if slot.on_step and slot.travels)

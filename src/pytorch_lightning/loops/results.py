@@ -304,6 +304,7 @@ class Slot:
             "stepped": self.stepped,
             "metric": names.get(id(self.metric)),
             "collection": names.get(id(self.collection)),
+            "members": self.members,
         }
 
     def load_state_dict(self, saved: dict[str, Any], device: torch.device) -> None:
@@ -320,6 +321,7 @@ class Slot:
             self.public = torch.float64 if saved["double"] else torch.float32
             self.add = self._binding()
         self.dirty, self.stepped = saved.get("dirty", True), saved.get("stepped", False)
+        self.members = saved.get("members")
 
 
 def _suffixed(name: str, suffix: str, loader: int | None) -> str:
