@@ -23,9 +23,9 @@ def exchange_layers(
     """
     exchanged: dict[nn.Module, nn.Module] = {}
     for path, parent in list(module.named_modules()):
-        for name, child in list(parent.named_children()):
+        for name, child in list(parent._modules.items()):  # `named_children` leaves out repeats
             full = f"{path}.{name}" if path else name
-            if _is_below(full, ignored):
+            if child is None or _is_below(full, ignored):
                 continue
             new = exchanged.get(child) or make(child)
             if new is not None:
