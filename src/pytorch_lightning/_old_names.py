@@ -20,7 +20,7 @@ _PRECISIONS = {
 }
 _STRATEGIES = {
     "DDPPlugin": "strategies:DDPStrategy",
-    "DDPSpawnPlugin": "strategies:DDPStrategy",
+    "DDPSpawnPlugin": "strategies.ddp_spawn:DDPSpawnStrategy",
     "DDPFullyShardedPlugin": "strategies:FSDPStrategy",
     "DeepSpeedPlugin": "strategies:DeepSpeedStrategy",
     "ParallelPlugin": "strategies:ParallelStrategy",
@@ -79,7 +79,7 @@ OLD_NAMES: dict[str, dict[str, str]] = {
     "strategies": {
         **_STRATEGIES,
         "DDPFullyShardedNativeStrategy": "strategies:FSDPStrategy",
-        "DDPSpawnStrategy": "strategies:DDPStrategy",
+        "DDPSpawnStrategy": "strategies.ddp_spawn:DDPSpawnStrategy",
         "SingleTPUStrategy": "strategies:SingleDeviceXLAStrategy",
         "TPUSpawnStrategy": "strategies:XLAStrategy",
     },

@@ -58,3 +58,13 @@ def test_arguments_that_do_not_fit_are_refused_at_once(options, error, text):
 def test_nothing_to_train_needs_no_wrapper():
     module = nn.Linear(2, 2).requires_grad_(False)
     assert DDPStrategy().setup_module(module) is module
+
+
+def test_the_spellings_of_1x():
+    from pytorch_lightning.plugins import DDPPlugin, DDPSpawnPlugin
+    from pytorch_lightning.strategies import DDPSpawnStrategy
+    from pytorch_lightning.strategies.ddp_spawn import DDPSpawnStrategy as InItsOldModule
+
+    assert DDPPlugin is DDPStrategy and DDPSpawnPlugin is DDPSpawnStrategy is InItsOldModule
+    assert DDPSpawnStrategy(find_unused_parameters=True).start_method == "spawn"
+    assert DDPSpawnStrategy(start_method="fork").start_method == "fork"

@@ -21,6 +21,7 @@ from pytorch_lightning.strategies.placement import (
     move_optimizers,
 )
 from pytorch_lightning.strategies.stage_hooks import StageHooks
+from pytorch_lightning.strategies.wrapping import Wrapping
 from pytorch_lightning.utilities.plain_mark import plain
 from pytorch_lightning.utilities.tree import move_data_to_device
 
@@ -36,7 +37,7 @@ NOTHING = nullcontext()  # holds no state, so one serves everybody
 OptimizersAndSchedulers = tuple[list[Optimizer], list[Any]]
 
 
-class Strategy(StageHooks, ABC):
+class Strategy(StageHooks, Wrapping, ABC):
     """How a module is placed, called, stepped and saved.
 
     Everything that differs between one device and many goes through these methods, in the trainer
@@ -248,28 +249,6 @@ class Strategy(StageHooks, ABC):
         module.to(self.root_device)
 
     @plain
-    def setup_module(self, module: nn.Module) -> nn.Module:
-        """Wrap a module, for Fabric."""
-        return module
-
-    @plain
-    def setup_optimizer(self, optimizer: Optimizer) -> Optimizer:
-        """Follow a module that was wrapped after the optimizer was made, for Fabric."""
-        return optimizer
-
-    @plain
-    def call_method(
-        self, wrapped: nn.Module, method: Callable[..., Any], *args: Any, **kwargs: Any
-    ) -> Any:
-        """Call another method than `forward` of what `setup_module` wrapped, for Fabric."""
-        return method(*args, **kwargs)
-
-    @plain
-    def no_backward_sync(self, wrapped: nn.Module) -> AbstractContextManager[Any]:
-        """A context in which a wrapped module accumulates gradients unexchanged, for Fabric."""
-        return self.block_backward_sync()
-
-    @plain
     def process_dataloader(self, dataloader: object) -> object:
         """Wrap a loader."""
         return dataloader
@@ -364,23 +343,6 @@ class Strategy(StageHooks, ABC):
     @plain
     def post_training_step(self) -> None:
         """After each training step."""
-
-    @plain
-    def block_backward_sync(self) -> AbstractContextManager[Any]:
-        """A context in which gradients are accumulated without being exchanged."""
-        return NOTHING
-
-    @plain
-    def scale_gradients(self, optimizer: Optimizer, factor: float) -> None:
-        """Multiply the gradients of one optimizer, whose window held fewer batches than planned."""
-        gradients = [
-            parameter.grad
-            for group in optimizer.param_groups
-            for parameter in group["params"]
-            if parameter.grad is not None
-        ]
-        if gradients:
-            torch._foreach_mul_(gradients, factor)
 
     @plain
     def optimizer_step(
