@@ -87,6 +87,11 @@ def test_without_the_package(launched):
     assert not MPIEnvironment.detect()
     with pytest.raises(ModuleNotFoundError, match="pip install mpi4py"):
         MPIEnvironment()
-    launched(OMPI_COMM_WORLD_SIZE="2")
-    with pytest.raises(ValueError, match="`OMPI_COMM_WORLD_SIZE=2`.*pip install mpi4py"):
+
+
+@pytest.mark.parametrize("name", ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"])
+def test_several_processes_that_nobody_tells_apart(mpirun, launched, name):
+    mpirun(0, ["a"])
+    launched(**{name: "2"})
+    with pytest.raises(ValueError, match=f"`{name}=2`.*pip install mpi4py"):
         detect_environment()

@@ -2,7 +2,7 @@
 
 from pytorch_lightning.distributed.environments import ClusterEnvironment, LightningEnvironment
 from pytorch_lightning.distributed.lsf import LSFEnvironment
-from pytorch_lightning.distributed.mpi import MPIEnvironment, is_installed
+from pytorch_lightning.distributed.mpi import SIZES, MPIEnvironment
 from pytorch_lightning.distributed.slurm import SLURMEnvironment, is_interactive
 from pytorch_lightning.distributed.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.utilities.environ import read_text
@@ -38,12 +38,13 @@ def _check_promises() -> None:
             "not `LOCAL_RANK`. Under Kubeflow pass `plugins=KubeflowEnvironment()`; else start "
             "with `torchrun`, or unset them for a run of this process alone."
         )
-    if _number("OMPI_COMM_WORLD_SIZE") > 1 and not is_installed():
-        raise ValueError(
-            f"`OMPI_COMM_WORLD_SIZE={read_text('OMPI_COMM_WORLD_SIZE')}`: `mpirun` started several "
-            "processes, and the package that tells them apart is missing: `pip install mpi4py`, "
-            "or start with `torchrun`."
-        )
+    for name in SIZES:
+        if _number(name) > 1:
+            raise ValueError(
+                f"`{name}={read_text(name)}`: `mpirun` started several processes, and what tells "
+                "them apart is missing: `pip install mpi4py` where it finds the library of MPI, "
+                "or start with `torchrun`."
+            )
     if _number("SLURM_PROCID") > 0 and is_interactive():
         raise ValueError(
             f"`srun` started this process as task {read_text('SLURM_PROCID')} of a job that is "

@@ -16,7 +16,7 @@ from pytorch_lightning.utilities.environ import read_int, read_text
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 # What Open MPI, MPICH with its relatives, and MVAPICH2 set.
-LAUNCH_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK", "MV2_COMM_WORLD_SIZE")
+SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 
 
 class MPIEnvironment(ClusterEnvironment):
@@ -60,7 +60,7 @@ class MPIEnvironment(ClusterEnvironment):
 
         mpi4py is imported only where an MPI launcher left a trace, since the import starts MPI.
         """
-        traces = any(read_text(name) is not None for name in LAUNCH_VARIABLES)
+        traces = any(read_text(name) is not None for name in SIZES)
         if not (traces or "mpi4py" in sys.modules) or not is_installed():
             return False
         try:
