@@ -5,13 +5,11 @@ import os
 
 import pytest
 import torch
+from tests.distributed.ranks import run_ranks
 from torch import nn
 
 import pytorch_lightning as pl
-from pytorch_lightning.plugins import FSDPPrecision
-from pytorch_lightning.strategies import FSDPStrategy, StrategyRegistry
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from tests.distributed.ranks import run_ranks
+from pytorch_lightning.strategies import FSDPStrategy
 
 QUIET = dict(
     accelerator="cpu",

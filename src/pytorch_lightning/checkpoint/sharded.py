@@ -10,8 +10,9 @@ import contextlib
 import hashlib
 import os
 import shutil
+import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -99,12 +100,13 @@ def save_sharded(state: dict[str, Any], path: str | Path, party: Party) -> None:
         if party.rank == 0:
             os.makedirs(folder, exist_ok=True)
         try:
-            dcp.save(
-                tensors,
-                storage_writer=dcp.FileSystemWriter(folder),
-                process_group=party.group,
-                no_dist=party.alone,
-            )
+            with _of_torch(f"{place!r} could not be written"):
+                dcp.save(
+                    tensors,
+                    storage_writer=dcp.FileSystemWriter(folder),
+                    process_group=party.group,
+                    no_dist=party.alone,
+                )
             _finish(rest, folder, place, party)
         except BaseException:
             if party.rank == 0:
@@ -195,15 +197,17 @@ def load_sharded(
             "Bring it into one file with the program that wrote it."
         )
     _verify(folder, dict(about["hashes"]), party)
+    index = _agreed_index(folder, party)
     wanted: dict[str, Tensor] = {}
     rest = _put_in(rest, target, wanted)
     filled = {key: tensor for key, tensor in wanted.items() if not tensor.is_meta}
-    dcp.load(
-        filled,
-        storage_reader=_reader(dcp, folder),
-        process_group=party.group,
-        no_dist=party.alone,
-    )
+    with _of_torch(f"{folder!r} could not be read"):
+        dcp.load(
+            filled,
+            storage_reader=_reader(dcp, folder, index),
+            process_group=party.group,
+            no_dist=party.alone,
+        )
     return rest
 
 
@@ -231,12 +235,41 @@ def read_any(
     return read_checkpoint(path, map_location, weights_only)
 
 
-def _reader(dcp: Any, folder: str) -> Any:
+def _agreed_index(folder: str, party: Party) -> Any:
+    """The index, or the error of the first process that could not read it."""
+    index, failure = None, None
+    try:
+        index = read_index(folder)
+    except CheckpointError as error:
+        failure = error
+    for text in party.gather(None if failure is None else str(failure)):
+        if text is not None:
+            raise CheckpointError(text) from failure
+    return index
+
+
+@contextlib.contextmanager
+def _of_torch(what: str) -> Iterator[None]:
+    """Say in one sentence what torch reports with the stacks of all processes."""
+    from torch.distributed.checkpoint.api import CheckpointException
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process is fine
+        try:
+            yield
+        except CheckpointException as error:
+            rank, (cause, _) = min(error.failures.items())
+            raise CheckpointError(
+                f"{what}: {type(cause).__name__} on rank {rank}: {cause}"
+            ) from error
+
+
+def _reader(dcp: Any, folder: str, index: Any) -> Any:
     class Reader(dcp.FileSystemReader):  # type: ignore[misc]  # torch's, found at run time
         """Takes the index as data; torch's own reader would run it as a program."""
 
         def read_metadata(self, *args: Any, **kwargs: Any) -> Any:
-            return read_index(folder)
+            return index
 
     return Reader(folder)
 

@@ -65,6 +65,9 @@ class _Index:
 
         state = _state(value, "Metadata")
         version = state.get("version")
+        _refuse_calls(state.get("planner_data"))
+        if (about := state.get("storage_meta")) is not None:
+            _refuse_calls(_state(about, "StorageMeta"))
         return Metadata(
             state_dict_metadata={
                 only(str, key): self._tensor(item)
@@ -124,6 +127,17 @@ class _Index:
         if state.get("transform_descriptors"):
             raise Malformed("parts that are packed in a way this release does not know")
         return _StorageInfo(name, only(int, state["offset"]), only(int, state["length"]))
+
+
+def _refuse_calls(value: Any) -> None:
+    """Refuse what is more than data in a part of the index that nobody needs."""
+    if isinstance(value, Inert):
+        raise Malformed(f"a `{value.name}`, and making one would run code")
+    if isinstance(value, dict):
+        _refuse_calls(list(value))
+        value = list(value.values())
+    for item in value if isinstance(value, list | tuple | set) else ():
+        _refuse_calls(item)
 
 
 def _made(value: Any, name: str) -> Inert:
