@@ -1,6 +1,7 @@
 """The batches of a loader to the ranks of a run; the loader stays as it is."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,18 +20,22 @@ class Ranks:
         world: Their number.
         deals: Give each of them its part; else loaders do that themselves.
         pads: Evaluation pads its last round as training does.
+        wrap: What becomes of this rank's part of a loader.
     """
 
     rank: int = 0
     world: int = 1
     deals: bool = True
     pads: bool = False
+    wrap: Callable[[Any], Any] | None = None
 
     def deal(self, loader: Any, *, training: bool = False) -> Any:
         """This rank's part of a loader."""
-        if not self.deals:
-            return loader
-        return deal(loader, rank=self.rank, world=self.world, training=training, pad=self.pads)
+        if self.deals:
+            loader = deal(
+                loader, rank=self.rank, world=self.world, training=training, pad=self.pads
+            )
+        return loader if self.wrap is None else self.wrap(loader)
 
 
 ALONE = Ranks()
