@@ -7,7 +7,6 @@ _SEEN = "write a `Callback` with the hooks that you need"
 _CONFIG = "write the script with `argparse` and `Trainer(**vars(arguments))`"
 _TUNE = "try a few values in a loop around `Trainer.fit`"
 _LOGGER = "use `CSVLogger` or `TensorBoardLogger`, or derive from `Logger`"
-_LAUNCH = "run one process; several come in a later release"
 _PROFILE = "derive from `Profiler`, or wrap the run in `torch.profiler.profile`"
 _SERVE = "export with `to_onnx` or `torch.export` and serve that"
 _LOOP = "override the hooks of the module, or write a loop with `Fabric`"
@@ -191,7 +190,6 @@ UNBUILT_MODULES: dict[str, str] = {
     "profilers.simple": _PROFILE,
     "profilers.xla": _PROFILE,
     "serve": _SERVE,
-    "strategies.launchers": _LAUNCH,
     "strategies.model_parallel": _ONE_DEVICE,
     "trainer.connectors": "use the public members of `Trainer`",
     "tuner.auto_gpu_select": _ONE_DEVICE,

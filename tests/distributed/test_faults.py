@@ -1,6 +1,7 @@
 """A rank that raises, dies or stalls ends the whole job soon; what came first is told first."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -8,6 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
+import torch.distributed as dist
+from tests.distributed.ranks import outcomes_of_ranks
+
+from pytorch_lightning.distributed import watch
+from pytorch_lightning.distributed.process_group import join_group
+from pytorch_lightning.distributed.torchelastic import TorchElasticEnvironment
 
 SCRIPT = Path(__file__).with_name("script_of_ranks.py")
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -105,3 +113,63 @@ def test_every_clean_end_says_nothing(tmp_path, how, last):
     ended = run_script(tmp_path, how, "none", last)
     assert ended.code == 0
     assert set(ended.text.split()) <= {"returned", "0", "1"}
+
+
+def _one_waits_and_is_asked_to_end():
+    watch.UNTIL_STUCK = 1
+    signal.signal(signal.SIGTERM, lambda number, frame: None)  # runs only between two lines
+    join_group(TorchElasticEnvironment(), backend="gloo")
+    pid = torch.tensor(os.getpid())
+    dist.broadcast(pid, 0)
+    if os.environ["RANK"] == "0":
+        dist.all_reduce(torch.ones(1))
+    time.sleep(1)
+    os.kill(int(pid), signal.SIGTERM)
+    time.sleep(4)
+    os._exit(0)
+
+
+def _caught_everywhere():
+    watch.GRACE = 1
+    join_group(TorchElasticEnvironment(), backend="gloo")
+    error = ValueError("the same for all")
+    first = watch.report_fault(error)
+    watch.finish_run()
+    time.sleep(watch.GRACE + 1)  # nobody is ended who knows of the error
+    join_group(TorchElasticEnvironment(), backend="gloo")  # and another run begins
+    value = torch.ones(1)
+    dist.all_reduce(value)
+    return first, value.item()
+
+
+def _only_one_raises():
+    join_group(TorchElasticEnvironment(), backend="gloo")
+    if os.environ["RANK"] == "1":
+        error = ValueError("boom")
+        watch.report_fault(error, "fit, epoch 0, batch 3")
+        time.sleep(1.5)
+        raise error
+    try:
+        dist.all_reduce(torch.ones(1))
+    except RuntimeError as error:
+        first = watch.report_fault(error)
+        return str(first), error.__notes__
+
+
+def test_sigterm_reaches_a_process_that_waits_in_a_collective():
+    asked, _ = outcomes_of_ranks(_one_waits_and_is_asked_to_end, 2, limit=30)
+    assert "exit code 143" in asked[2]
+    assert "[rank 0] SIGTERM came, and it stood still here:" in asked[2]
+    assert "_one_waits_and_is_asked_to_end" in asked[2]
+
+
+def test_an_error_on_all_ranks_ends_nobody_who_caught_it():
+    outcomes = outcomes_of_ranks(_caught_everywhere, 2)
+    assert [found for _, found, _ in outcomes] == [(None, 2.0)] * 2
+
+
+def test_the_error_of_another_rank_is_a_note_on_what_it_causes():
+    healthy, _ = outcomes_of_ranks(_only_one_raises, 2)
+    told = "rank 1 failed first: ValueError: boom (fit, epoch 0, batch 3)"
+    assert healthy[1] == (told, [told])
+    assert f"[rank 0] {told}" in healthy[2]

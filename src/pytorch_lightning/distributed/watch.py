@@ -24,7 +24,8 @@ GRACE = 5.0
 _TICK = 0.2
 _STORE_GONE = "its process is gone, and with it the place where all meet"
 _UNTIL_GONE = 1.0  # who reaps a process knows better how it ended, and is given the first word
-_UNTIL_STUCK = 20.0  # torchrun and clusters kill 30 s after they asked
+UNTIL_STUCK = 20.0
+"""Seconds to stand still after SIGTERM; torchrun and clusters kill 30 s after they asked."""
 
 
 class Watch:
@@ -169,7 +170,10 @@ class Watch:
             fault = self._look()
             if fault is not None and not self.failed:
                 self._await_end(fault)
-            self._asked.look()
+            if self._asked.in_vain():
+                text = "SIGTERM came, and it stood still"
+                self._post(Fault(self.rank, text))
+                self._end(f"[rank {self.rank}] {text} here:", code=128 + signal.SIGTERM)
 
     def _look(self) -> Fault | None:
         if self._parent is not None and not children.is_running(self._parent):
@@ -249,20 +253,16 @@ class _Asked:
             return
         self._ours, self._theirs = ours, theirs
 
-    def look(self) -> None:
-        """End the process where it was asked to, and stands still."""
+    def in_vain(self) -> bool:
+        """Whether the process was asked to end, and stands still since then."""
         if self._ours is None:
-            return
+            return False
         with contextlib.suppress(BlockingIOError, OSError):
             if signal.SIGTERM in self._ours.recv(64):
                 self._since, self._place = time.monotonic(), _place_of_main()
-        if self._since is None:
-            return
-        place = _place_of_main()
-        if place != self._place:
+        if self._since is not None and _place_of_main() != self._place:
             self._since = None  # it moves: it will end as the handler says
-        elif time.monotonic() - self._since > _UNTIL_STUCK:
-            end_process("SIGTERM came, and this process stands still, where it is:", 128 + 15)
+        return self._since is not None and time.monotonic() - self._since > UNTIL_STUCK
 
     def close(self) -> None:
         """Give the signal back."""
