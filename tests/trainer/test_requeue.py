@@ -271,3 +271,11 @@ def test_workers_of_a_loader_do_not_mind_the_signal(job, tmp_path):
         trainer.fit(Workers())
     assert ended.value.code == 0
     assert [file.name for file in tmp_path.glob("*.ckpt")] == ["hpc_ckpt_1.ckpt"]
+
+
+def test_before_training_there_is_nothing_to_save(job, tmp_path):
+    trainer, module = train(Signalled("on_validation_batch_end", at=1))
+    with pytest.raises(SystemExit) as ended:
+        trainer.fit(module)
+    assert (ended.value.code, job()) == (0, ["requeue 4711"])
+    assert not list(tmp_path.glob("*.ckpt"))
