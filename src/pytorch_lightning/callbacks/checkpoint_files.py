@@ -61,7 +61,10 @@ def copy_file(source: str, target: str) -> None:
 
 
 def link_file(source: str, target: str) -> None:
-    """Make `target` a relative link to `source`; a copy where links cannot be made."""
+    """Make `target` a relative link to `source`; a copy where links cannot be made.
+
+    Both may be folders: sharded checkpoints are.
+    """
     folder, name = os.path.split(target)
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.link")
     if os.path.isdir(target) and not os.path.islink(target):
@@ -70,9 +73,20 @@ def link_file(source: str, target: str) -> None:
         Path(temporary).unlink(missing_ok=True)
         os.symlink(os.path.relpath(source, folder), temporary)
     except OSError:
-        copy_file(source, target)
+        if os.path.isdir(source):
+            shutil.copytree(source, target, dirs_exist_ok=True)
+        else:
+            copy_file(source, target)
         return
     os.replace(temporary, target)
+
+
+def write_scores(scores: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write the paths of checkpoints and their scores as YAML."""
+    import yaml
+
+    plain = {checkpoint: float(score) for checkpoint, score in scores.items()}
+    Path(path).write_text(yaml.dump(plain), encoding="utf-8")
 
 
 def default_folder(trainer: "pl.Trainer") -> str:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Collection
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 from weakref import proxy
 
@@ -21,6 +20,7 @@ from pytorch_lightning.callbacks.checkpoint_files import (
     fill_template,
     link_file,
     warn_if_filled,
+    write_scores,
 )
 from pytorch_lightning.callbacks.checkpoint_options import (
     check_arguments,
@@ -186,6 +186,8 @@ class ModelCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
         self._last_time = time.monotonic()
+        if self._train_time_interval is not None:
+            self._await_clock(trainer, is_due=False)
         step = trainer.global_step
         self._turn_step = step if self._turn_step is None else min(self._turn_step, step)
         if self._resumed and trainer.ckpt_path:
@@ -205,16 +207,15 @@ class ModelCheckpoint(Checkpoint):
         if self._every_n_train_steps > 0:
             if trainer.global_step % self._every_n_train_steps == 0 and self._may_save(trainer):
                 self._ask(trainer)
-        elif self._train_time_interval is not None and self._interval_is_over(trainer):
+        elif self._interval_is_over():
             self._last_time = time.monotonic()
             if self._may_save(trainer):
-                self._ask(trainer)
+                self._await_clock(trainer, is_due=True)
 
     def on_train_epoch_end(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
         if not self._may_save(trainer):
             return
-        due = self._epoch_is_due(trainer, after_training=True)
-        if due or self._waiting:
+        if self._epoch_is_due(trainer, after_training=True) or self._waiting:
             self._ask(trainer)
             self._complain_if_missing(trainer, pl_module)
 
@@ -222,8 +223,7 @@ class ModelCheckpoint(Checkpoint):
         self._validated = self._validated or not trainer.sanity_checking
         if not self._may_save(trainer):
             return
-        due = self._epoch_is_due(trainer, after_training=False)
-        if due or self._waiting:
+        if self._epoch_is_due(trainer, after_training=False) or self._waiting:
             self._ask(trainer)
             if math.isinf(trainer.num_training_batches):  # the epoch may never end
                 self._complain_if_missing(trainer, pl_module)
@@ -251,8 +251,7 @@ class ModelCheckpoint(Checkpoint):
         except Exception as error:  # must not hide what ended the run
             rank_zero_warn(f"`ModelCheckpoint(save_on_exception=True)` could not save: {error}")
         else:
-            kind = type(exception).__name__
-            rank_zero_info(f"The run ended by {kind}; its state is kept in {path!r}.")
+            rank_zero_info(f"The run ended by {type(exception).__name__}; saved to {path!r}.")
 
     def _may_save(self, trainer: "pl.Trainer") -> bool:
         return not (
@@ -274,16 +273,19 @@ class ModelCheckpoint(Checkpoint):
         at_train_end = epoch_ends_with_training(trainer) if chosen is None else chosen
         return at_train_end is after_training
 
-    def _interval_is_over(self, trainer: "pl.Trainer") -> bool:
-        assert self._train_time_interval is not None
-        over = time.monotonic() - self._last_time >= self._train_time_interval.total_seconds()
-        # clocks differ: the first process decides
-        return bool(trainer.strategy.broadcast(over)) if trainer.world_size > 1 else over
+    def _interval_is_over(self) -> bool:
+        every = self._train_time_interval
+        return every is not None and time.monotonic() - self._last_time >= every.total_seconds()
+
+    def _await_clock(self, trainer: "pl.Trainer", *, is_due: bool) -> None:
+        assert self._request is not None
+        self._due = is_due or self._due
+        trainer._request_by_clock(self._request, is_due=is_due)
 
     def _complain_if_missing(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
-        if self.monitor is None:
-            return
-        if decide_once(trainer, lambda: self.monitor in metrics_now(trainer)):
+        if self.monitor is None or decide_once(
+            trainer, lambda: self.monitor in metrics_now(trainer)
+        ):
             return
         known = trainer.callback_metrics
         message = never_logged(f"ModelCheckpoint(monitor={self.monitor!r})", self.monitor, known)
@@ -372,10 +374,11 @@ class ModelCheckpoint(Checkpoint):
     def _write_last(
         self, trainer: "pl.Trainer", turn: _Turn, save: Callable[[str, bool], None]
     ) -> None:
-        same_content = turn.path and not paths.is_remote(turn.path)
-        if same_content and self.save_last == "link":
+        plain_files = type(trainer.strategy.checkpoint_io) is TorchCheckpointIO
+        files = turn.path and not paths.is_remote(turn.path)
+        if files and self.save_last == "link":
             write = link_file
-        elif same_content and type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+        elif files and trainer.strategy.saves_alone and plain_files:
             write = copy_file  # cheaper than to serialize twice
         else:
             save(turn.last, self.save_weights_only)
@@ -430,13 +433,10 @@ class ModelCheckpoint(Checkpoint):
 
     def to_yaml(self, filepath: str | os.PathLike[str] | None = None) -> None:
         """Write the kept paths and their scores to a YAML file."""
-        import yaml
-
-        scores = {path: float(score) for path, score in self.best_k_models.items()}
         if filepath is None:
             assert self.dirpath is not None, "the folder is known once a run has begun"
             filepath = paths.join(self.dirpath, "best_k_models.yaml")
-        Path(filepath).write_text(yaml.dump(scores), encoding="utf-8")
+        write_scores(self.best_k_models, filepath)
 
     def _free_path(
         self, metrics: dict[str, Tensor], filename: str | None, own: Collection[str]

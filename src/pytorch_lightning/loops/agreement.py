@@ -7,6 +7,7 @@ after the same batch. Each message agrees on the batch of the next one, since cl
 import time
 
 from pytorch_lightning.loops.limits import time_to_validate
+from pytorch_lightning.loops.marks import answer_clocks
 from pytorch_lightning.loops.run import Run
 
 EVERY_SECONDS = 2.0
@@ -52,6 +53,7 @@ class Agreement:
             state.asked_to_stop or state.stop,
             state.asked_to_end or state.terminated,
             time_to_validate(run.limits, state),
+            state.asked_by_clock,
             self._next(),
         )
         answer = run.publish.flush(
@@ -63,10 +65,11 @@ class Agreement:
             idle=run.session.batch is None,
         )
         assert answer is not None
-        stop, end, validate, batches = answer.numbers.T.tolist()
+        stop, end, validate, clocks, batches = answer.numbers.T.tolist()
         state.stop, state.terminated = any(stop), any(end)
         state.asked_to_stop = False
         state.validate_now = bool(validate[0])  # by the clock of rank 0
+        answer_clocks(state, int(clocks[0]))
         state.meet_at = min(batches)
         self._at, self._batches = time.monotonic(), state.batches_seen
 

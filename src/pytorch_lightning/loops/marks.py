@@ -12,6 +12,26 @@ def request(state: State, serve: Callable[[], None]) -> None:
         state.requests.append(serve)
 
 
+def request_by_clock(state: State, serve: Callable[[], None]) -> None:
+    """The same, where the time of this rank has come and that of others may not have."""
+    if not state.several:
+        request(state, serve)
+    elif serve in state.by_clock:
+        state.asked_by_clock |= 1 << state.by_clock.index(serve)
+
+
+def answer_clocks(state: State, asked: int) -> None:
+    """Make requests of what rank 0 asked for.
+
+    Args:
+        asked: Its bits.
+    """
+    for index, serve in enumerate(state.by_clock):
+        if asked >> index & 1:
+            request(state, serve)
+    state.asked_by_clock = 0
+
+
 def serve_requests(run: Run) -> None:
     """Do what was asked for, in the order of asking.
 

@@ -78,6 +78,8 @@ class State:
     meet_at: float = math.inf  # send the next message after so many batches of the run
     asked_to_stop: bool = False  # by this rank, not agreed on yet
     asked_to_end: bool = False
+    by_clock: list[Callable[[], None]] = field(default_factory=list)  # alike on all ranks
+    asked_by_clock: int = 0  # bits of those whose time has come on this rank
     validate_now: bool = False  # agreed: it is time for a validation by time
 
     _SAVED = (
@@ -118,6 +120,7 @@ class State:
         """A new run begins: nobody has asked for anything."""
         self.stop = self.terminated = self.asked_to_stop = self.asked_to_end = False
         self.validate_now = False
+        self.by_clock, self.asked_by_clock = [], 0
         self.several, self.meet_at = False, math.inf
 
     def seen(self, stage: str, count: int) -> list[int]:

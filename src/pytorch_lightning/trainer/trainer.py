@@ -295,6 +295,17 @@ class Trainer(ArgparseBridge):
         """
         marks.request(self._progress, serve)
 
+    def _request_by_clock(self, serve: Callable[[], None], *, is_due: bool) -> None:
+        """The same for a request by time, which all processes serve when the first one's comes.
+
+        Args:
+            is_due: Whether it came; said once before in all processes, so that they know it.
+        """
+        if serve not in self._progress.by_clock:
+            self._progress.by_clock.append(serve)
+        if is_due:
+            marks.request_by_clock(self._progress, serve)
+
     def init_module(self, empty_init: bool | None = None) -> AbstractContextManager[None]:
         """A context in which modules are made on the device and in the type of the run."""
         return self.strategy.module_init_context(empty_init)
