@@ -572,3 +572,24 @@ def test_compiled_steps_exchange_gradients_too():
     (first, graphs), (second, _) = run_ranks(compiled, 2, 2)
     assert first == second and 0 < graphs < STEPS
     torch.testing.assert_close(first, compiled(1)[0], rtol=0, atol=1e-12)
+
+
+class Evaluated(Net):
+    def validation_step(self, batch, batch_idx):
+        self.inference = torch.is_inference_mode_enabled()
+        self.log("loss", self(batch).pow(2).mean(), sync_dist=True)
+
+
+def evaluated(world):
+    trainer, module = trainer_of(world, {}, {}), Evaluated()
+    torch.manual_seed(0)
+    for parameter in module.parameters():
+        nn.init.normal_(parameter)
+    (found,) = trainer.validate(module, batches(trainer.global_rank, world), verbose=False)
+    return module.inference, found["loss"]
+
+
+def test_gloo_needs_no_exception_from_inference_mode():
+    (inference, first), (_, second) = run_ranks(evaluated, 2, 2)
+    assert inference and first == second
+    assert first == pytest.approx(evaluated(1)[1], abs=1e-12)

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from tests.distributed.ranks import run_ranks
 from torch import nn
 
+import pytorch_lightning as pl
 from pytorch_lightning.strategies import DDPStrategy, ParallelStrategy, StrategyRegistry
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -68,3 +70,78 @@ def test_the_spellings_of_1x():
     assert DDPPlugin is DDPStrategy and DDPSpawnPlugin is DDPSpawnStrategy is InItsOldModule
     assert DDPSpawnStrategy(find_unused_parameters=True).start_method == "spawn"
     assert DDPSpawnStrategy(start_method="fork").start_method == "fork"
+
+
+DOCUMENTED = """
+accelerator all_gather backward barrier batch_to_device block_backward_sync broadcast
+checkpoint_io connect global_rank handles_gradient_accumulation is_distributed is_global_zero
+launcher lightning_module lightning_module_state_dict lightning_restore_optimizer load_checkpoint
+load_model_state_dict load_optimizer_state_dict local_rank model model_sharded_context
+model_to_device module_to_device node_rank num_nodes num_processes on_exception on_predict_end
+on_predict_start on_test_end on_test_start on_train_batch_start on_train_end on_train_start
+on_validation_end on_validation_start optimizer_state optimizer_step optimizers parallel_devices
+post_backward post_training_step pre_backward precision_plugin predict_step process_dataloader
+process_group_backend reduce reduce_boolean_decision register_strategies remove_checkpoint
+restore_checkpoint_after_setup root_device save_checkpoint set_world_ranks setup setup_distributed
+setup_environment setup_optimizers setup_precision_plugin teardown tensor_init_context test_step
+training_step validation_step world_size configure_ddp determine_ddp_device_ids
+distributed_sampler_kwargs cluster_environment"""
+
+
+def test_it_has_every_documented_member():
+    strategy = DDPStrategy()
+    assert [name for name in DOCUMENTED.split() if not hasattr(strategy, name)] == []
+
+
+class Noting(DDPStrategy):
+    """Overrides what a third party may, and notes who was asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+
+for _name in (
+    *("set_world_ranks", "setup_distributed", "setup_environment", "setup", "setup_optimizers"),
+    *("model_to_device", "configure_ddp", "determine_ddp_device_ids", "setup_precision_plugin"),
+    *("on_train_start", "on_train_batch_start", "training_step", "pre_backward", "backward"),
+    *("post_backward", "optimizer_step", "block_backward_sync", "on_train_end", "teardown"),
+):
+
+    def _override(self, *args, _name=_name, **kwargs):
+        self.asked.append(_name)
+        return getattr(DDPStrategy, _name)(self, *args, **kwargs)
+
+    setattr(Noting, _name, _override)
+
+
+def asked():
+    from pytorch_lightning.demos.boring_classes import BoringModel
+
+    strategy = Noting()
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        strategy=strategy,
+        max_steps=1,
+        accumulate_grad_batches=2,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    strategy.asked.clear()
+    trainer.fit(BoringModel())
+    return list(dict.fromkeys(strategy.asked))
+
+
+def test_what_a_subclass_overrides_is_used():
+    (found,) = run_ranks(asked, 1)
+    assert found == [
+        *("setup_environment", "setup_distributed", "set_world_ranks", "setup", "model_to_device"),
+        *("setup_optimizers", "setup_precision_plugin", "configure_ddp"),
+        *("determine_ddp_device_ids", "on_train_start", "on_train_batch_start"),
+        *("block_backward_sync", "training_step", "backward", "pre_backward", "post_backward"),
+        *("optimizer_step", "on_train_end", "teardown"),
+    ]
