@@ -13,7 +13,12 @@ from typing import Any
 
 import torch.distributed as dist
 
-from pytorch_lightning.distributed.children import await_children, children, end_children
+from pytorch_lightning.distributed.children import (
+    await_children,
+    children,
+    end_children,
+    first_death,
+)
 from pytorch_lightning.distributed.environments import ClusterEnvironment
 from pytorch_lightning.distributed.faults import Board
 from pytorch_lightning.distributed.rendezvous import (
@@ -96,7 +101,7 @@ def join_group(
     except BaseException:
         line.close()
         raise
-    this.world, this.limit = world, timeout.total_seconds()
+    this.world, this.limit = world, max(timeout, patience).total_seconds()
     dist.init_process_group(
         backend,
         store=store,
@@ -184,6 +189,9 @@ def part(*, failed: bool | None = None) -> None:
         within(1, dist.destroy_process_group)  # whoever waits for this process hears of it
     if children():
         end_children(grace=6) if bad else await_children(this.limit)
+    death = None if bad else first_death()
+    if death is not None:
+        print(f"rank {death[0]} {death[1]}", file=sys.stderr, flush=True)
     failures = any(child.poll() for child in children())
     stop_watch()
     _this.clear()
