@@ -1,6 +1,7 @@
 """What DDP trains equals what one process trains on all the data."""
 
 import os
+import warnings
 from collections import Counter
 
 import pytest
@@ -471,8 +472,23 @@ class Forgetful(Net):
         return self.net[0](batch).mean()
 
 
+class ByItself(ManualOnce):
+    def training_step(self, batch, batch_idx):
+        optimizer = self.optimizers()
+        optimizer.zero_grad()
+        self(batch).pow(2).mean().backward()
+        optimizer.step()
+
+
 def messages(world):
     found = {}
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        for make in (ManualOnce, ByItself):
+            given.clear()
+            trainer = trainer_of(world, {}, {})
+            trainer.fit(make(), batches(trainer.global_rank, world))
+            found[make.__name__] = [str(w.message) for w in given if "manual" in str(w.message)]
     for name, make, options in (
         ("unused", Forgetful, {}),
         ("unused in the last step", Forgetful, {"max_steps": 1}),
@@ -493,7 +509,11 @@ def messages(world):
 
 
 def test_what_cannot_be_right_is_a_sentence_and_the_next_run_is_well():
-    for found in run_ranks(messages, 2, 2):
+    for rank, found in enumerate(run_ranks(messages, 2, 2)):
+        assert found["ManualOnce"] == []
+        assert ["self.manual_backward(loss)" in text for text in found["ByItself"]] == [
+            True for _ in range(1 - rank)
+        ]
         for name in ("unused", "unused in the last step"):
             assert "'net.2.weight', 'net.2.bias'" in found[name]
             assert "ddp_find_unused_parameters_true" in found[name]

@@ -30,6 +30,7 @@ from pytorch_lightning.strategies.route import NoExchange, Route, unfinished
 from pytorch_lightning.strategies.strategy import NOTHING
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.plain_mark import is_plain, plain
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 _NAMES = {"ddp": "popen", "ddp_spawn": "spawn", "ddp_fork": "fork", "ddp_notebook": "fork"}
 _STARTS = ("popen", "spawn", "fork", "forkserver")
@@ -82,7 +83,7 @@ class DDPStrategy(ParallelStrategy):
         self._handles: list[Removable] = []
         self._in_ddp: set[nn.Parameter] = set()
         self._frozen: list[nn.Parameter] = []
-        self._manual = self._has_context = False
+        self._manual = self._has_context = self._exchanged = False
 
     def _check_arguments(self) -> None:
         if self._start_method not in _STARTS:
@@ -123,6 +124,12 @@ class DDPStrategy(ParallelStrategy):
         if trainer.state.fn == "fit":
             self.configure_ddp()
             self._handles += agree_on_losses(self.optimizers)
+            if self._manual and self._route is not None:
+                self._handles += [
+                    optimizer.register_step_pre_hook(self._check_exchanged)
+                    for optimizer in self.optimizers
+                    if isinstance(optimizer, Optimizer)
+                ]
             if self._averaging_period is not None:
                 self._handles += average_weights_periodically(
                     self.optimizers, self._comm_state, self._averaging_period
@@ -225,9 +232,19 @@ class DDPStrategy(ParallelStrategy):
         """
         route = self._route
         if route is not None and self._manual:
+            self._exchanged = True
             route.wrapper.require_forward_param_sync = False  # buffers travel once a step
             closure_loss = route(lambda: closure_loss)
         return super().backward(closure_loss, optimizer, *args, **kwargs)
+
+    def _check_exchanged(self, *_: object) -> None:
+        """Before the steps of manual optimization: was anything exchanged at all?"""
+        if not self._exchanged:
+            self._exchanged = True
+            rank_zero_warn(
+                "An optimizer steps, but `self.manual_backward(loss)` was never called: "
+                "`loss.backward()` exchanges no gradients, and each process trains on its own."
+            )
 
     def block_backward_sync(self) -> AbstractContextManager[Any]:
         """A context in which gradients are accumulated without being exchanged."""
@@ -303,6 +320,7 @@ class DDPStrategy(ParallelStrategy):
         self._handles.clear()
         self._unwrap()
         self._in_ddp, self._frozen, self._defaults = set(), [], {}
+        self._exchanged = False
         super().teardown()
 
     @classmethod
