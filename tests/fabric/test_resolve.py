@@ -348,7 +348,7 @@ REFUSED = {
         ValueError,
         "'fsdp'",
     ),
-    "fsdp_native": (dict(strategy="fsdp_native"), ValueError, "'fsdp'"),
+    "colossalai": (dict(strategy="colossalai"), ValueError, "'fsdp'"),
     "tpu_spawn": (dict(strategy="tpu_spawn"), ValueError, "'xla'"),
     "hpu_parallel": (dict(strategy="hpu_parallel"), ValueError, "was removed"),
     "one device for two": (

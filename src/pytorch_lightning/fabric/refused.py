@@ -29,8 +29,6 @@ STRATEGIES = {
     "ddp_sharded": _SPLIT,
     "ddp_sharded_spawn": _SPLIT,
     "ddp_fully_sharded": _SPLIT,
-    "fsdp_native": _SPLIT,
-    "fsdp_native_full_shard_offload": f"{_REMOVED}'fsdp_cpu_offload'.",
     "colossalai": _SPLIT,
     "tpu_spawn": _TPU,
     "tpu_spawn_debug": f"{_REMOVED}'xla_debug'.",
