@@ -1,7 +1,11 @@
 import pytest
+import torch.distributed as dist
+from tests.distributed.ranks import run_ranks
+from tests.small_runs import Small
 
+import pytorch_lightning as pl
 from pytorch_lightning.distributed.detect import detect_environment
-from pytorch_lightning.plugins.environments import TorchElasticEnvironment
+from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 TORCHRUN = {
@@ -68,3 +72,27 @@ def test_another_number_names_both(launched, devices, nodes, said):
     launched(**TORCHRUN)
     with pytest.raises(ValueError, match=said):
         TorchElasticEnvironment().validate_settings(devices, nodes)
+
+
+def _train_then_test_alone():
+    options = {
+        **{"accelerator": "cpu", "logger": False, "enable_checkpointing": False},
+        **{"enable_progress_bar": False, "enable_model_summary": False},
+    }
+    with pytest.raises(ValueError, match="ask for 1 process, but torchrun started 2"):
+        pl.Trainer(devices=1, **options)
+    pl.Trainer(devices=1, plugins=LightningEnvironment(), **options)
+    module = Small()
+    trainer = pl.Trainer(devices=2, strategy="ddp", max_steps=1, limit_val_batches=0, **options)
+    trainer.fit(module)
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    if trainer.global_rank == 0:
+        return pl.Trainer(devices=1, **options).test(module, verbose=False)
+    return None
+
+
+def test_one_of_several_may_test_alone_after_the_training():
+    (found,), nothing = run_ranks(_train_then_test_alone, 2)
+    assert set(found) == {"test_loss"}
+    assert nothing is None
