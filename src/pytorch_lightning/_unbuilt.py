@@ -127,12 +127,10 @@ UNBUILT_NAMES: dict[str, dict[str, str]] = {
     },
     "strategies": {
         **_GONE_STRATEGIES,
-        "ModelParallelStrategy": _ONE_DEVICE,
     },
     "tuner": {"Tuner": _TUNE},
     "utilities": {
         "AMPType": _ENUM,
-        "AllGatherGrad": "use `torch.distributed.nn.functional.all_gather`",
         "DeviceType": _ENUM,
         "DistributedType": _ENUM,
     },
@@ -153,10 +151,6 @@ UNBUILT_NAMES: dict[str, dict[str, str]] = {
     "utilities.memory": {"get_gpu_memory_map": "use `torch.cuda.memory_stats()`"},
     "utilities.paths": {
         "atomic_save": "use `TorchCheckpointIO().save_checkpoint(checkpoint, path)`"
-    },
-    "utilities.rank_zero": {
-        name: "use the functions of `torch.distributed`"
-        for name in ("distributed_available", "gather_all_tensors", "sync_ddp")
     },
     "utilities.seed": {
         "pl_worker_init_function": "call `seed_everything(seed, workers=True)`",
@@ -190,7 +184,6 @@ UNBUILT_MODULES: dict[str, str] = {
     "profilers.simple": _PROFILE,
     "profilers.xla": _PROFILE,
     "serve": _SERVE,
-    "strategies.model_parallel": _ONE_DEVICE,
     "trainer.connectors": "use the public members of `Trainer`",
     "tuner.auto_gpu_select": _ONE_DEVICE,
     "tuner.batch_size_scaling": _TUNE,

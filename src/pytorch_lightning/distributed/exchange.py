@@ -61,12 +61,15 @@ class Exchange:
 
     Args:
         group: Of processes, for tensors on the CPU.
+        shares: Into how many shares the data is dealt; neighbours of one share see the same batches
+            and count once.
     """
 
-    def __init__(self, group: Any, rank: int, world_size: int) -> None:
+    def __init__(self, group: Any, rank: int, world_size: int, shares: int | None = None) -> None:
         self.group = group
         self.rank = rank
         self.world_size = world_size
+        self.counted = slice(None, None, world_size // (shares or world_size))
 
     def send(
         self,

@@ -116,7 +116,7 @@ class Message:
             slot = self._slot(part, answer.notes.get(answer.names[index]))
             if slot is None:
                 continue
-            rows = slice(None) if slot.members is None else list(slot.members)
+            rows = self.exchange.counted if slot.members is None else list(slot.members)
             totals, weights = answer.values[rows, index], answer.weights[rows, index]
             if part.what == OBJECT:
                 self._ask(slot, used=bool(weights.any()))

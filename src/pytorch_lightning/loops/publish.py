@@ -160,7 +160,8 @@ class Publisher:
     def join(self, strategy: Any, session: RunSession) -> None:
         """Reduce values over the ranks of a strategy from now on."""
         rank, world_size = strategy.global_rank, strategy.world_size
-        self.exchange = Exchange(strategy.control_group, rank, world_size)
+        group, shares = strategy.control_group, strategy.data_world
+        self.exchange = Exchange(group, rank, world_size, shares)
         self.module = session.module
         session.rank, session.ranks = rank, world_size
         session.before_monitors = partial(self.end_epoch, self.train)

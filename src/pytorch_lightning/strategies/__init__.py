@@ -3,6 +3,7 @@
 from pytorch_lightning.strategies.ddp import DDPStrategy
 from pytorch_lightning.strategies.deepspeed import DeepSpeedStrategy
 from pytorch_lightning.strategies.fsdp import FSDPStrategy
+from pytorch_lightning.strategies.model_parallel import ModelParallelStrategy
 from pytorch_lightning.strategies.parallel import ParallelStrategy
 from pytorch_lightning.strategies.registry import StrategyRegistry
 from pytorch_lightning.strategies.single_device import SingleDeviceStrategy
@@ -21,6 +22,7 @@ __all__ = [
     "DDPStrategy",
     "DeepSpeedStrategy",
     "FSDPStrategy",
+    "ModelParallelStrategy",
     "ParallelStrategy",
     "SingleDeviceStrategy",
     "SingleDeviceXLAStrategy",

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
@@ -22,6 +20,7 @@ from pytorch_lightning.distributed.process_group import DEFAULT_TIMEOUT
 from pytorch_lightning.precision import FSDPPrecision, Precision
 from pytorch_lightning.precision.fsdp import NAMES
 from pytorch_lightning.strategies import fsdp_options
+from pytorch_lightning.strategies.gathering import NoExchange, average_in_backward, bring
 from pytorch_lightning.strategies.registry import Registry
 from pytorch_lightning.strategies.sharded import ShardedStrategy, parameters_of
 from pytorch_lightning.strategies.strategy import NOTHING
@@ -32,7 +31,6 @@ from pytorch_lightning.strategies.units import (
     materialize,
     units_of,
 )
-from pytorch_lightning.utilities.dtensor import is_dtensor
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.parameter_tying import (
     find_shared_parameters,
@@ -42,7 +40,6 @@ from pytorch_lightning.utilities.parameter_tying import (
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
-_PASSAGE = "_call_gathered"
 _STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 
 
@@ -106,10 +103,8 @@ class FSDPStrategy(ShardedStrategy):
         self._mesh: DeviceMesh | None = None
         self._marked: list[nn.Module] = []
         self._recomputed = Recomputed()
-        self._through: Callable[[Callable[[], Any]], Any] = call
         self._replaced: dict[nn.Parameter, nn.Parameter] = {}
-        self._no_exchange = _NoExchange()
-        self._manual = False
+        self._no_exchange = NoExchange()
 
     @property
     def mixed_precision_config(self) -> Any | None:
@@ -160,18 +155,11 @@ class FSDPStrategy(ShardedStrategy):
         self._marked.append(module)
         return module
 
-    def setup_optimizers(self, trainer: Any) -> None:
-        """Make optimizers and schedulers; those made earlier follow the divided parameters."""
-        super().setup_optimizers(trainer)
-        for optimizer in self.optimizers:
-            self.setup_optimizer(optimizer)
-
     def model_to_device(self) -> None:
         """Divide the module: afterwards each process holds its part on its device."""
-        assert self.model is not None and self._lightning_module is not None, "connect() first"
-        self._manual = not self._lightning_module.automatic_optimization
+        assert self.model is not None, "connect() comes first"
         self.shard(self.model)
-        self._through = passage(self.model)
+        self.gather_in_steps()
 
     def setup_module(self, module: nn.Module) -> nn.Module:
         """Divide a module, for Fabric."""
@@ -197,14 +185,10 @@ class FSDPStrategy(ShardedStrategy):
                 "The optimizer holds parameters on the meta device, which the module does not have "
                 "any more. Make it from `self.parameters()` in `configure_optimizers`."
             )
-        for group in optimizer.param_groups:
-            kinds = {is_dtensor(parameter) for parameter in group["params"]}
-            if len(kinds) > 1 and group.get("foreach", False) is None:
-                group["foreach"] = False  # torch's loops take tensors of one kind
         for old, new in self._replaced.items():
             if old in optimizer.state:
                 optimizer.state[new] = optimizer.state.pop(old)
-        return optimizer
+        return super().setup_optimizer(optimizer)
 
     def shard(self, module: nn.Module) -> None:
         """Divide a module in place; one that is divided already stays as it is."""
@@ -227,7 +211,8 @@ class FSDPStrategy(ShardedStrategy):
         units = self._units(module, options["mp_policy"])
         shared = find_shared_parameters(module)
         for one in inner_first(module):
-            self._bring(one)
+            materialize(one, self.root_device, self._options.get("param_init_fn"))
+            bring(one, self.root_device, several=self.world_size > 1)
             if isinstance(one, FSDPModule) or (one is not module and one not in units):
                 continue
             set_shared_parameters(module, shared)  # memory for a meta tensor parts what was one
@@ -252,18 +237,8 @@ class FSDPStrategy(ShardedStrategy):
     def _share_scalars(self, module: nn.Module) -> set[nn.Parameter]:
         """Parameters without a dimension to divide stay whole; their gradients are averaged."""
         scalars = {p for p in module.parameters() if p.dim() == 0}
-        if scalars and getattr(self.precision_plugin, "scaler", None) is not None:
-            raise MisconfigurationException(
-                "The module has parameters without a dimension, which torch's gradient scaler "
-                "cannot take together with divided ones. Make them of shape (1,), or pass "
-                "precision='bf16-mixed'."
-            )
         for parameter in scalars:
-            trained = parameter.requires_grad
-            parameter.requires_grad_(True)  # else torch takes no hook
-            hooked: Any = parameter  # has no types
-            hooked.register_post_accumulate_grad_hook(average_gradient)
-            parameter.requires_grad_(trained)
+            average_in_backward(parameter)
         return scalars
 
     def _of_root(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -285,90 +260,7 @@ class FSDPStrategy(ShardedStrategy):
         ignored = fsdp_options.ignored_parameters(self._options)
         return {unit: own.get(unit, {}) for unit in units_of(module, order, ignored)}
 
-    def _bring(self, module: nn.Module) -> None:
-        """Put a layer's own tensors on the device, with the values of the first process."""
-        materialize(module, self.root_device, self._options.get("param_init_fn"))
-        for tensor in (*module._parameters.values(), *module._buffers.values()):
-            if tensor is None or is_dtensor(tensor):
-                continue
-            if tensor.device != self.root_device:
-                tensor.data = tensor.data.to(self.root_device)
-            if self.world_size > 1 and tensor.numel():
-                broadcast_values(tensor)
-
     # One batch.
-
-    def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the module's `training_step` with the parameters of the root gathered."""
-        module: Any = self._lightning_module
-        with self.precision_plugin.train_step_context():
-            output = self._through(partial(module.training_step, *args, **kwargs))
-        if self._manual or output is None:  # no backward follows that would let them go
-            self._let_go()
-        return output
-
-    def validation_step(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the module's `validation_step` with the parameters of the root gathered."""
-        module: Any = self._lightning_module
-        with self.precision_plugin.val_step_context():
-            output = self._through(partial(module.validation_step, *args, **kwargs))
-        self._let_go()
-        return output
-
-    def test_step(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the module's `test_step` with the parameters of the root gathered."""
-        module: Any = self._lightning_module
-        with self.precision_plugin.test_step_context():
-            output = self._through(partial(module.test_step, *args, **kwargs))
-        self._let_go()
-        return output
-
-    def predict_step(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the module's `predict_step` with the parameters of the root gathered."""
-        module: Any = self._lightning_module
-        with self.precision_plugin.predict_step_context():
-            output = self._through(partial(module.predict_step, *args, **kwargs))
-        self._let_go()
-        return output
-
-    def _let_go(self) -> None:
-        root: Any = self.model
-        root.reshard()
-
-    def backward(
-        self, closure_loss: Tensor, optimizer: Optimizer | None, *args: Any, **kwargs: Any
-    ) -> Tensor:
-        """Compute the gradients; each process gets its part of their mean.
-
-        Returns:
-            The loss as the precision leaves it.
-        """
-        root: Any = self.model
-        if self._manual:  # the step is still running, and has not handed its loss out
-            self._through(lambda: closure_loss)
-        loss = super().backward(closure_loss, optimizer, *args, **kwargs)
-        if self._manual:
-            root.unshard()  # the rest of the step may use them
-        return loss
-
-    def optimizer_step(
-        self,
-        optimizer: Optimizer,
-        closure: Callable[[], Any] | None,
-        model: Any | None = None,
-        **kwargs: Any,
-    ) -> Any:
-        """Step one optimizer.
-
-        Returns:
-            What the closure returned.
-        """
-        result = super().optimizer_step(optimizer, closure, model, **kwargs)
-        if self._manual:
-            root: Any = self.model
-            root.reshard()  # what the rest of the step uses is gathered anew
-            root.unshard()
-        return result
 
     def block_backward_sync(self) -> AbstractContextManager[Any]:
         """A context in which gradients are accumulated without being exchanged, for Fabric.
@@ -382,11 +274,9 @@ class FSDPStrategy(ShardedStrategy):
 
     def teardown(self) -> None:
         """End the run; the module stays divided."""
-        self._through = call
         self._recomputed.undo()
         self._marked.clear()
         self._replaced.clear()
-        self._manual = False
         super().teardown()
 
     @classmethod
@@ -399,55 +289,6 @@ class FSDPStrategy(ShardedStrategy):
             strategy_registry.register(
                 name, cls, description=f"{about} and kept on the CPU", cpu_offload=True
             )
-
-
-class _NoExchange:
-    """A context in which modules keep their gradients to themselves; it can be entered again."""
-
-    def __init__(self) -> None:
-        self.modules: list[Any] = []
-
-    def __enter__(self) -> None:
-        for module in self.modules:
-            module.set_requires_gradient_sync(False)
-
-    def __exit__(self, *exception: object) -> None:
-        for module in self.modules:
-            module.set_requires_gradient_sync(True)
-
-
-def average_gradient(parameter: Tensor) -> None:
-    """Average one gradient over all processes."""
-    if parameter.grad is not None:
-        dist.all_reduce(parameter.grad)
-        parameter.grad.div_(dist.get_world_size())
-
-
-def broadcast_values(tensor: Tensor) -> None:
-    """Give a tensor the values that it has in the first process."""
-    flat = tensor.data.contiguous().view(-1)
-    dist.broadcast(flat.view(torch.uint8), src=0)  # as bytes: some types cannot travel
-    if flat.data_ptr() != tensor.data_ptr():
-        tensor.data.copy_(flat.view(tensor.shape))
-
-
-def call(function: Callable[[], Any]) -> Any:
-    """Call a function."""
-    return function()
-
-
-def passage(module: nn.Module) -> Callable[[Callable[[], Any]], Any]:
-    """A way to call functions as if they were a module's `forward`: with its parameters gathered.
-
-    What they take is hidden from torch, which would bring the numbers in it to the type of the
-    parameters, targets included.
-    """
-    from torch.distributed.fsdp import register_fsdp_forward_method
-
-    module.__dict__[_PASSAGE] = call
-    register_fsdp_forward_method(module, _PASSAGE)
-    found: Callable[[Callable[[], Any]], Any] = module.__dict__.pop(_PASSAGE)
-    return found
 
 
 def _one_of(classes: Any, policy: Any) -> Any:

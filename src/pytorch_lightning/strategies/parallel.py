@@ -151,7 +151,7 @@ class ParallelStrategy(Strategy, ABC):
     @property
     def distributed_sampler_kwargs(self) -> dict[str, Any]:
         """Arguments for a distributed sampler."""
-        return {"num_replicas": self.world_size, "rank": self.global_rank}
+        return {"num_replicas": self.data_world, "rank": self.data_rank}
 
     # Set-up.
 

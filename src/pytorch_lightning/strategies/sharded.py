@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from abc import ABC
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch.optim import LBFGS, Optimizer
 from pytorch_lightning.checkpoint import schema
 from pytorch_lightning.checkpoint.atomic import local_path, remove_path
 from pytorch_lightning.checkpoint.sharded import Party, is_sharded, load_sharded, save_sharded
+from pytorch_lightning.strategies.gathering import call, is_unit, passage
 from pytorch_lightning.strategies.parallel import ParallelStrategy
 from pytorch_lightning.strategies.placement import load_optimizer_states
 from pytorch_lightning.strategies.strategy import NOTHING
@@ -35,6 +37,12 @@ class ShardedStrategy(ParallelStrategy, ABC):
     allows_inference_mode = False  # what is gathered under it can never be trained again
     saves_in_parts = False
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._through: Callable[[Callable[[], Any]], Any] = call
+        self._root: Any | None = None
+        self._manual = False
+
     @property
     def is_distributed(self) -> bool:
         """It is."""
@@ -46,9 +54,108 @@ class ShardedStrategy(ParallelStrategy, ABC):
         """Make optimizers and schedulers; the parameters are divided by then."""
         super().setup_optimizers(trainer)
         for optimizer in self.optimizers:
-            check_optimizer(optimizer)
+            self.setup_optimizer(optimizer)
+
+    def setup_optimizer(self, optimizer: Optimizer) -> Optimizer:
+        """Prepare an optimizer for parameters of which this process holds a part."""
+        if isinstance(optimizer, LBFGS):
+            raise MisconfigurationException(
+                "`configure_optimizers` returned LBFGS, which makes one vector of all parameters "
+                "and cannot do so where each process holds a part. Pass strategy='ddp', or return "
+                "another optimizer."
+            )
+        meshes = {mesh_of(parameter) for parameter in parameters_of(optimizer)}
+        if len(meshes) > 1 and getattr(self.precision_plugin, "scaler", None) is not None:
+            raise MisconfigurationException(
+                "`precision='16-mixed'`: torch's gradient scaler takes parameters that are all "
+                "divided alike, and some of these stay whole or are divided otherwise, such as "
+                "those without a dimension. Pass precision='bf16-mixed', or give each kind an "
+                "optimizer."
+            )
+        for group in optimizer.param_groups:
+            if len({mesh_of(p) for p in group["params"]}) > 1 and group.get("foreach", 0) is None:
+                group["foreach"] = False  # torch's loops over lists take tensors of one mesh
+        return optimizer
 
     # One batch.
+
+    def gather_in_steps(self) -> None:
+        """Let the steps of the module run with the parameters of its root gathered."""
+        module = self._lightning_module
+        assert module is not None, "connect() comes first"
+        self._manual = not module.automatic_optimization
+        if is_unit(module):
+            self._root, self._through = module, passage(module)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the module's `training_step` with the parameters of the root gathered."""
+        module: Any = self._lightning_module
+        with self.precision_plugin.train_step_context():
+            output = self._through(partial(module.training_step, *args, **kwargs))
+        if self._manual or output is None:  # no backward follows that would let them go
+            self._let_go()
+        return output
+
+    def validation_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the module's `validation_step` with the parameters of the root gathered."""
+        module: Any = self._lightning_module
+        with self.precision_plugin.val_step_context():
+            output = self._through(partial(module.validation_step, *args, **kwargs))
+        self._let_go()
+        return output
+
+    def test_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the module's `test_step` with the parameters of the root gathered."""
+        module: Any = self._lightning_module
+        with self.precision_plugin.test_step_context():
+            output = self._through(partial(module.test_step, *args, **kwargs))
+        self._let_go()
+        return output
+
+    def predict_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the module's `predict_step` with the parameters of the root gathered."""
+        module: Any = self._lightning_module
+        with self.precision_plugin.predict_step_context():
+            output = self._through(partial(module.predict_step, *args, **kwargs))
+        self._let_go()
+        return output
+
+    def _let_go(self) -> None:
+        if self._root is not None:
+            self._root.reshard()
+
+    def backward(
+        self, closure_loss: Tensor, optimizer: Optimizer | None, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """Compute the gradients; each process gets its part of their mean.
+
+        Returns:
+            The loss as the precision leaves it.
+        """
+        if self._manual:  # the step is still running, and has not handed its loss out
+            self._through(lambda: closure_loss)
+        loss = super().backward(closure_loss, optimizer, *args, **kwargs)
+        if self._manual and self._root is not None:
+            self._root.unshard()  # the rest of the step may use them
+        return loss
+
+    def optimizer_step(
+        self,
+        optimizer: Optimizer,
+        closure: Callable[[], Any] | None,
+        model: Any | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Step one optimizer.
+
+        Returns:
+            What the closure returned.
+        """
+        result = super().optimizer_step(optimizer, closure, model, **kwargs)
+        if self._manual and self._root is not None:
+            self._root.reshard()  # what the rest of the step uses is gathered anew
+            self._root.unshard()
+        return result
 
     def average_gradients(self, parameters: Iterable[nn.Parameter], share: float) -> None:
         """Nothing is left to do: each backward exchanges its gradients."""
@@ -186,6 +293,7 @@ class ShardedStrategy(ParallelStrategy, ABC):
 
     def teardown(self) -> None:
         """End the parts; the module and its optimizers stay where they are, divided."""
+        self._through, self._root, self._manual = call, None, False
         module, self._lightning_module = self._lightning_module, None
         optimizers, self._optimizers = self._optimizers, []
         try:
@@ -194,14 +302,9 @@ class ShardedStrategy(ParallelStrategy, ABC):
             self._lightning_module, self._optimizers = module, optimizers
 
 
-def check_optimizer(optimizer: Optimizer) -> None:
-    """Refuse an optimizer whose step would be wrong on divided parameters."""
-    if isinstance(optimizer, LBFGS):
-        raise MisconfigurationException(
-            "`configure_optimizers` returned LBFGS, which makes one vector of all parameters and "
-            "cannot do so where each process holds a part. Pass strategy='ddp', or return another "
-            "optimizer."
-        )
+def mesh_of(tensor: Any) -> Any | None:
+    """The processes among which a tensor is divided; None where it is whole."""
+    return tensor.device_mesh if is_dtensor(tensor) else None
 
 
 def parameters_of(optimizer: Optimizer) -> list[nn.Parameter]:
@@ -228,6 +331,3 @@ def divided_optimizer_state(optimizer: Optimizer, state: dict[str, Any]) -> dict
         like = parameters[place] if known else None
         entries[place] = {name: _part(value, like) for name, value in values.items()}
     return {**state, "state": entries}
-
-
-__all__ = ["ShardedStrategy", "check_optimizer", "divided_optimizer_state"]

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from pytorch_lightning.strategies.gathering import broadcast_values
+from pytorch_lightning.utilities.dtensor import divided, is_dtensor
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.parameter_tying import find_shared_parameters
 from pytorch_lightning.utilities.rank_zero import warnings_given
@@ -118,7 +120,7 @@ def _shares_with_others(
 
 
 def materialize(
-    module: nn.Module, device: torch.device, init: Callable[[nn.Module], None] | None
+    module: nn.Module, device: torch.device, init: Callable[[nn.Module], None] | None = None
 ) -> None:
     """Give a module's own parameters on the meta device memory and first values.
 
@@ -128,7 +130,6 @@ def materialize(
     own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
     if not any(tensor.is_meta for tensor in own):
         return
-    module.to_empty(device=device, recurse=False)
     reset: Callable[[], Any] | None = None if init is None else partial(init, module)
     for name in ("reset_parameters", "_reset_parameters"):
         reset = reset or getattr(module, name, None)
@@ -138,8 +139,17 @@ def materialize(
             "`reset_parameters()` that gives them first values. Write one, or make the layer on a "
             "real device."
         )
+    module.to_empty(device=device, recurse=False)
+    parts = {n: p for n, p in module._parameters.items() if is_dtensor(p)}
+    for name, part in parts.items():  # random numbers would not be those of the whole tensor
+        module._parameters[name] = nn.Parameter(torch.empty(part.shape, device=device))  # type: ignore[union-attr]  # no None
     with torch.no_grad():
         reset()
+        for name, part in parts.items():
+            whole: Any = module._parameters[name]
+            broadcast_values(whole)
+            module._parameters[name] = part
+            part.copy_(divided(whole.to(part.dtype), part))  # type: ignore[union-attr]  # no None
 
 
 class Recomputed:
