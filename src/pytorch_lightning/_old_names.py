@@ -85,6 +85,7 @@ OLD_NAMES: dict[str, dict[str, str]] = {
     },
     "strategies.strategy": {"TrainingTypePlugin": "strategies:Strategy"},
     "utilities": {
+        "AllGatherGrad": "distributed.collectives:AllGatherGrad",
         "CombinedLoader": "data.combined:CombinedLoader",
         "flatten_dict": "utilities.parsing:flatten_dict",
     },
@@ -93,5 +94,9 @@ OLD_NAMES: dict[str, dict[str, str]] = {
     },
     "utilities.parsing": {"save_hyperparameters": "core.hparams:save_hyperparameters"},
     "utilities.paths": {"load": "checkpoint.reader:read_checkpoint"},
+    "utilities.rank_zero": {  # once `utilities.distributed`
+        name: f"distributed.collectives:{name}"
+        for name in ("AllGatherGrad", "distributed_available", "gather_all_tensors", "sync_ddp")
+    },
     "utilities.warnings": _RANK_ZERO,
 }

@@ -219,3 +219,12 @@ def test_fingerprints_are_those_of_the_text():
     assert collectives.fingerprint("a") == collectives.fingerprint("a")
     assert collectives.fingerprint("a") != collectives.fingerprint("b")
     assert -(2**63) <= collectives.fingerprint("") < 2**63
+
+
+def test_older_paths_answer_with_the_same_functions():
+    from pytorch_lightning.utilities import AllGatherGrad
+    from pytorch_lightning.utilities.distributed import gather_all_tensors, sync_ddp
+
+    assert AllGatherGrad is collectives.AllGatherGrad
+    assert gather_all_tensors is collectives.gather_all_tensors
+    assert sync_ddp is collectives.sync_ddp
