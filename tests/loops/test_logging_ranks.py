@@ -409,6 +409,28 @@ def test_a_rank_whose_stream_has_ended_lacks_names_without_an_error():
     assert last == same == 13.0
 
 
+class Gathers(Logs):
+    def validation_step(self, batch, batch_idx):
+        rank = self.global_rank
+        self.found = self.all_gather({"number": rank, "pair": (torch.ones(2) * rank, "kept")})
+        x = torch.ones(1, requires_grad=True)
+        with torch.enable_grad():
+            (self.all_gather(x * 2, sync_grads=True).sum() * (rank + 1)).backward()
+        self.gradient = x.grad.item()
+
+
+def _gathers():
+    made = trainer(2, inference_mode=False)
+    module = Gathers()
+    made.validate(module, numbers(2), verbose=False)
+    pair, text = module.found["pair"]
+    return module.found["number"].tolist(), pair.tolist(), text, module.gradient
+
+
+def test_a_module_gathers_trees():
+    assert run_ranks(_gathers, 2) == [([0, 1], [[0, 0], [1, 1]], "kept", 6.0)] * 2
+
+
 # --- resume ---------------------------------------------------------------------------------------
 
 
