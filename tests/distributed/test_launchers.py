@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from pytorch_lightning.distributed.launchers import (
     make_launcher,
 )
 from pytorch_lightning.distributed.process_group import join_group
+from pytorch_lightning.distributed.script import command_of_script
 from pytorch_lightning.distributed.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.distributed.workers import WorkerError
 
@@ -239,3 +241,32 @@ def test_a_spawned_script_without_a_guard_is_told_so(tmp_path):
     ended = _python(tmp_path, "x.py")
     assert ended.returncode == 1
     assert "Put what starts the run under `if __name__ == '__main__':`" in ended.stderr
+
+
+def test_a_program_under_hydra_gets_its_configuration(tmp_path, monkeypatch):
+    class HydraConfig:
+        job = SimpleNamespace(output_dir=str(tmp_path / "out"), cwd=str(tmp_path))
+
+        @staticmethod
+        def initialized():
+            return True
+
+        @classmethod
+        def get(cls):
+            return SimpleNamespace(runtime=cls.job, output_subdir=".hydra")
+
+    main = SimpleNamespace(__spec__=None, __file__=__file__)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    hydra = SimpleNamespace(HydraConfig=HydraConfig)
+    monkeypatch.setitem(sys.modules, "hydra.core.hydra_config", hydra)
+    command, folder = command_of_script(1)
+    assert folder == str(tmp_path)
+    assert command[-7:] == [
+        "-cp",
+        str(tmp_path / "out" / ".hydra"),
+        "-cn",
+        "config.yaml",
+        "hydra.output_subdir=.pl_hydra_local_rank_1",
+        f'hydra.run.dir="{tmp_path / "out"}"',
+        "hydra.job.name=train_ddp_process_1",
+    ]
