@@ -1,5 +1,9 @@
-"""A recorder of every documented hook, and the scenarios whose traces are kept in `golden/`."""
+"""A recorder of every documented hook, and the scenarios whose traces are kept in `golden/`.
 
+In one of several processes each of them has as many batches, and the trace is to be the same.
+"""
+
+import os
 import sys
 from pathlib import Path
 
@@ -66,8 +70,13 @@ def recording(cls, label, names, events):
 
 
 def loader(num_batches):
-    """Batches of two samples."""
-    return DataLoader(TensorDataset(torch.ones(2 * num_batches, 4)), batch_size=2)
+    """Batches of two samples, so many for each process."""
+    return DataLoader(TensorDataset(torch.ones(2 * num_batches * ranks(), 4)), batch_size=2)
+
+
+def ranks():
+    """How many processes run this together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def module_class(events):
@@ -136,6 +145,8 @@ class Recorder:
             default_root_dir=self.folder,
             logger=False,
             accelerator="cpu",
+            devices=ranks(),
+            strategy="ddp" if ranks() > 1 else "auto",
             enable_progress_bar=False,
             enable_model_summary=False,
             enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
