@@ -17,6 +17,7 @@ from pytorch_lightning.loops.marks import serve_requests
 from pytorch_lightning.loops.metric_objects import States, put_aside, restore_metrics
 from pytorch_lightning.loops.publish import Board
 from pytorch_lightning.loops.pulling import NoMoreBatches
+from pytorch_lightning.loops.ragged import LastRound
 from pytorch_lightning.loops.results import Results
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.signature import bind_evaluation_step
@@ -145,9 +146,16 @@ def _batches(run: Run, this: Evaluation, source: Any, *, collect: list[Any] | No
     batch_start = getattr(run.hooks, f"on_{this.stage}_batch_start")
     batch_end = getattr(run.hooks, f"on_{this.stage}_batch_end")
     session.count_samples, before = counter(source), session.count_samples
+    batches, last_round = source, None
+    if source.may_be_ragged:
+        assert this.data is not None
+        last_round = LastRound(run, name, source, this.data.parts[loader])
+        batches, step = last_round.batches(), last_round.watched(name, step)
+        batch_start = last_round.watched(f"on_{this.stage}_batch_start", batch_start)
+        batch_end = last_round.watched(f"on_{this.stage}_batch_end", batch_end)
     if state.val_batch and results.has_steps:  # resumed: saved before loggers had the values
         run.publish.evaluation_step(results, x=x + state.val_batch - 1)
-    for batch in _rewindable(source, run, this) if run.rewinds else source:
+    for batch in _rewindable(batches, run, this) if run.rewinds else batches:
         batch_idx = state.val_batch
         batch = transfer(batch, loader)
         session.new_batch(batch)
@@ -169,6 +177,8 @@ def _batches(run: Run, this: Evaluation, source: Any, *, collect: list[Any] | No
         if state.terminated:
             serve_requests(run)
             raise SIGTERMException
+    if last_round is not None:
+        last_round.take_part(step, transfer, loader)
     session.no_batch()
     session.count_samples = before
 
@@ -274,12 +284,12 @@ def sanity_check(run: Run) -> None:
     with isolate_rng():
         run.hooks.on_sanity_check_start()
         data = this.open(state)
-        lengths = list(data.lengths)
-        data.limit_to([min(counts, length) for length in lengths])
-        has_data = any(min(counts, length) for length in lengths)
+        rounds = list(data.rounds)
+        data.limit_to([min(counts, most) for most in rounds])
+        has_data = any(min(counts, most) for most in rounds)
         if run.strategy.reduce_boolean_decision(has_data, all=False):
             evaluate(run, "validation")
-        data.limit_to(lengths)
+        data.limit_to(rounds)
         run.hooks.on_sanity_check_end()
     state.load_state_dict(saved.state_dict())
     state.sanity_checking = False

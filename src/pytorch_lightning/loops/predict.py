@@ -7,20 +7,23 @@ predict:  on_predict_model_eval, on_predict_start, on_predict_epoch_start,
 """
 
 import copy
+import pickle
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 import torch
 from torch.utils.data import BatchSampler, DataLoader
 
 from pytorch_lightning.loops.pulling import NoMoreBatches
+from pytorch_lightning.loops.ragged import LastRound
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.signature import bind_evaluation_step
 from pytorch_lightning.loops.sources import EvalData
 from pytorch_lightning.loops.transfer import Transfer, bind_transfer
-from pytorch_lightning.utilities.exceptions import SIGTERMException
+from pytorch_lightning.utilities.exceptions import DataError, SIGTERMException
 from pytorch_lightning.utilities.tree import detach
 
 
@@ -31,6 +34,7 @@ class Prediction:
         outputs: Per loader, what `predict_step` returned, on the CPU.
         indices: Per loader, the sample indices of each batch, where the loader knows them.
         current: The sample indices of the running batch.
+        gathered: The outputs of all ranks in the order of the data, where there are several.
     """
 
     def __init__(
@@ -40,11 +44,14 @@ class Prediction:
         no_gradients: Callable[[], AbstractContextManager[Any]] = torch.inference_mode,
         keep: bool = True,
         collect: bool = False,
+        gather: Callable[[Any], list[Any]] | None = None,
     ) -> None:
         self.load = load
         self.no_gradients = no_gradients
         self.keep = keep
         self.collects = keep or collect
+        self.gather = gather
+        self.gathered: list[list[Any]] | None = None
         self.data: EvalData | None = None
         self.outputs: list[list[Any]] = []
         self.indices: list[list[Any]] = []
@@ -54,11 +61,37 @@ class Prediction:
 
     def found(self) -> list[Any] | None:
         """A list of batches; one such list per loader when there are several."""
-        return self.collected() if self.keep else None
+        if not self.keep:
+            return None
+        outputs = self.outputs if self.gathered is None else self.gathered
+        return outputs[0] if len(outputs) == 1 else outputs
 
     def collected(self) -> list[Any]:
-        """The same, also when only a callback wants it."""
+        """The same of this rank alone, also when only a callback wants it."""
         return self.outputs[0] if len(self.outputs) == 1 else self.outputs
+
+    def share(self) -> None:
+        """Give all ranks the outputs of all; loaders that were not dealt keep their own."""
+        assert self.data is not None and self.gather is not None
+        dealt = [source.may_be_ragged for source in self.data.sources]
+        mine = [outputs if d else None for outputs, d in zip(self.outputs, dealt, strict=True)]
+        told = self._told({"rank": self.data.ranks.rank, "outputs": mine})
+        parts = {one["rank"]: one["outputs"] for one in told}
+        self.gathered = [
+            _in_turn([parts[rank][loader] for rank in sorted(parts)]) if dealt[loader] else own
+            for loader, own in enumerate(self.outputs)
+        ]
+
+    def _told(self, mine: dict[str, Any]) -> list[dict[str, Any]]:
+        assert self.gather is not None
+        try:
+            return self.gather(mine)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise DataError(
+                f"What `predict_step` returned cannot be given to the other ranks: {error}. Return "
+                "tensors and plain data, or pass `return_predictions=False` and write them with a "
+                "`BasePredictionWriter`."
+            ) from error
 
 
 def predict(run: Run) -> None:
@@ -86,6 +119,8 @@ def predict(run: Run) -> None:
         hooks.on_predict_epoch_end(this.outputs)
         hooks.on_predict_end()
         run.strategy.on_predict_end()
+        if this.keep and this.gather is not None and data.ranks.world > 1:
+            this.share()
     for child, training in modes.items():
         child.training = training
 
@@ -98,7 +133,13 @@ def _batches(run: Run, this: Prediction, step: Callable[[Any, int, int], Any], l
     batch_start, batch_end = run.hooks.on_predict_batch_start, run.hooks.on_predict_batch_end
     wants_indices = bool(run.hooks.heard & {"on_predict_batch_end", "on_predict_epoch_end"})
     this.loader, this.batch = loader, 0
-    for batch in source:
+    batches, last_round = iter(source), None
+    if source.may_be_ragged:
+        last_round = LastRound(run, "predict_step", source, this.data.parts[loader])
+        batches, step = last_round.batches(), last_round.watched("predict_step", step)
+        batch_start = last_round.watched("on_predict_batch_start", batch_start)
+        batch_end = last_round.watched("on_predict_batch_end", batch_end)
+    for batch in batches:
         if wants_indices:
             this.current = source.sample_ids
         batch = transfer(batch, loader)
@@ -119,7 +160,22 @@ def _batches(run: Run, this: Prediction, step: Callable[[Any, int, int], Any], l
         this.batch += 1
         if run.state.terminated:
             raise SIGTERMException
+    if last_round is not None:
+        last_round.take_part(step, transfer, loader)
     session.no_batch()
+
+
+def _in_turn(parts: list[list[Any]]) -> list[Any]:
+    """Batches of all ranks in the order of the loader: number j was dealt to rank j mod world."""
+    return [
+        batch
+        for each in zip_longest(*parts, fillvalue=_NONE)
+        for batch in each
+        if batch is not _NONE
+    ]
+
+
+_NONE = object()  # in the place of a batch; predictions may be None
 
 
 def _one_more(run: Run, this: Prediction) -> tuple[Any, int]:

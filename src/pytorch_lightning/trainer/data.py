@@ -22,6 +22,7 @@ from pytorch_lightning.trainer.loader_advice import advise, without_shuffle
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.data import extract_batch_size
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.plain_mark import is_plain
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn, warnings_given
 from pytorch_lightning.utilities.tree import map_leaves
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
@@ -97,10 +98,13 @@ def attach_training(trainer: "pl.Trainer", run: Run, train: Any, val: Any) -> No
 
 def _ranks(trainer: "pl.Trainer", run: Run) -> Ranks:
     """Which part of the data this process reads, as the strategy says."""
-    places = getattr(run.strategy, "distributed_sampler_kwargs", None)
-    if run.strategy.world_size == 1 or not places:
-        return ALONE
+    strategy = run.strategy
+    wrap = None if is_plain(strategy, "process_dataloader") else strategy.process_dataloader
+    places = getattr(strategy, "distributed_sampler_kwargs", None)
+    if strategy.world_size == 1 or not places:
+        return replace(ALONE, wrap=wrap)
     return Ranks(
+        wrap=wrap,
         rank=places["rank"],
         world=places["num_replicas"],
         deals=bool(trainer.use_distributed_sampler),
@@ -225,6 +229,7 @@ def attach_prediction(trainer: "pl.Trainer", run: Run, loaders: Any, *, keep: bo
         no_gradients=torch.inference_mode if _infers(trainer) else torch.no_grad,
         keep=keep,
         collect=any(c.interval.on_epoch for c in trainer.prediction_writer_callbacks),
+        gather=lambda told: run.strategy.gather_objects(told),
     )
 
 
