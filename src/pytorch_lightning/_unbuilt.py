@@ -1,6 +1,5 @@
 """Documented names that cannot be had here, and what to write instead."""
 
-_ONE_DEVICE = "train on one device: `Trainer(devices=1)`"
 _MIXED = 'use `Trainer(precision="bf16-mixed")` or "32-true"'
 _CPU = 'use `Trainer(accelerator="cpu")`'
 _SEEN = "write a `Callback` with the hooks that you need"
@@ -185,7 +184,7 @@ UNBUILT_MODULES: dict[str, str] = {
     "profilers.xla": _PROFILE,
     "serve": _SERVE,
     "trainer.connectors": "use the public members of `Trainer`",
-    "tuner.auto_gpu_select": _ONE_DEVICE,
+    "tuner.auto_gpu_select": "pass `devices=find_usable_cuda_devices(n)`",
     "tuner.batch_size_scaling": _TUNE,
     "tuner.lr_finder": _TUNE,
     "tuner.tuning": _TUNE,

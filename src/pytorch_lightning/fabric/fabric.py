@@ -18,28 +18,24 @@ from pytorch_lightning.core.attachment import attach
 from pytorch_lightning.core.module import LightningModule
 from pytorch_lightning.data.dealing import Ranks
 from pytorch_lightning.distributed.launchers import MultiprocessingLauncher
+from pytorch_lightning.fabric.clipping import clip
 from pytorch_lightning.fabric.resolve import Plugin, resolve
-from pytorch_lightning.fabric.session import FabricSession
+from pytorch_lightning.fabric.session import FabricSession, do_nothing
 from pytorch_lightning.fabric.state import Filter, apply_filter, check_filter, fill, pack, unpack
 from pytorch_lightning.fabric.wrappers import (
-    FabricDataLoader,
     FabricModule,
     FabricOptimizer,
     is_wrapped,
+    prepare_loader,
+    refuse_wrapped,
     unwrap,
-    with_apart_seeds,
 )
 from pytorch_lightning.strategies import ParallelStrategy, Strategy
-from pytorch_lightning.utilities.plain_mark import is_plain
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from pytorch_lightning.utilities.seed import seed_everything
 from pytorch_lightning.utilities.tree import map_leaves, move_data_to_device
 
 _Broadcast = TypeVar("_Broadcast")
-
-
-def _do_nothing(*_: Any) -> None:
-    """Stand in for `launch()` without a function."""
 
 
 class Fabric:
@@ -148,7 +144,7 @@ class Fabric:
 
     # Set-up.
 
-    def launch(self, function: Callable[..., Any] = _do_nothing, *args: Any, **kwargs: Any) -> Any:
+    def launch(self, function: Callable[..., Any] = do_nothing, *args: Any, **kwargs: Any) -> Any:
         """Start the processes; with a function, run it in each, with this object as first argument.
 
         Returns:
@@ -166,7 +162,7 @@ class Fabric:
         launcher = self._strategy.launcher
         if launcher is None or self._launched:
             return self._enter(function, *args, **kwargs)
-        if function is _do_nothing and isinstance(launcher, MultiprocessingLauncher):
+        if function is do_nothing and isinstance(launcher, MultiprocessingLauncher):
             raise TypeError(
                 "`launch()`: the processes that this strategy starts need a function to run: put "
                 "the program into one and call `fabric.launch(train)`."
@@ -208,7 +204,7 @@ class Fabric:
             The module, or a tuple of the module, the optimizers and the scheduler.
         """
         for optimizer in optimizers:
-            _refuse_wrapped(optimizer, "An optimizer", "setup")
+            refuse_wrapped(optimizer, "An optimizer", "setup")
         wrapped = self._wrap_module(module, "setup", move_to_device)
         steppers = [self._wrap_optimizer(one, unwrap(module)) for one in optimizers]
         self._finish(wrapped, steppers)
@@ -231,7 +227,7 @@ class Fabric:
         if not optimizers:
             raise ValueError("`setup_optimizers()`: pass at least one optimizer.")
         for optimizer in optimizers:
-            _refuse_wrapped(optimizer, "An optimizer", "setup_optimizers")
+            refuse_wrapped(optimizer, "An optimizer", "setup_optimizers")
         wrapped = tuple(self._wrap_optimizer(one, None) for one in optimizers)
         return wrapped if len(wrapped) > 1 else wrapped[0]
 
@@ -255,20 +251,11 @@ class Fabric:
         strategy = self._strategy
         ranks = Ranks(strategy.data_rank, strategy.data_world, deals=use_distributed_sampler)
         device = self.device if move_to_device else None
-        wrapped = []
-        for loader in dataloaders:
-            _refuse_wrapped(loader, "A loader", "setup_dataloaders")
-            if not isinstance(loader, DataLoader):
-                raise TypeError(
-                    f"`setup_dataloaders({type(loader).__name__})`: pass a torch DataLoader."
-                )
-            dealt = ranks.deal(loader, training=True)
-            ready: Any = strategy.process_dataloader(with_apart_seeds(dealt, self.global_rank))
-            wrapped.append(FabricDataLoader(ready, device, strategy))
+        wrapped = [prepare_loader(loader, strategy, ranks, device) for loader in dataloaders]
         return wrapped if len(wrapped) > 1 else wrapped[0]
 
     def _wrap_module(self, module: nn.Module, verb: str, move_to_device: bool) -> FabricModule:
-        _refuse_wrapped(module, "A module", verb)
+        refuse_wrapped(module, "A module", verb)
         self._check_launched(verb)
         original = getattr(module, "_orig_mod", module)
         converted = self._precision.convert_module(original)
@@ -321,23 +308,10 @@ class Fabric:
         Returns:
             The norm before, when clipped by norm.
         """
-        if clip_val is None and max_norm is None:
-            raise ValueError("`clip_gradients`: pass `clip_val` or `max_norm`.")
-        if clip_val is not None and max_norm is not None:
-            raise ValueError(
-                f"`clip_val={clip_val}` and `max_norm={max_norm}`: pass one of the two."
-            )
-        inside = unwrap(optimizer)
-        self._precision.unscale_gradients(inside)
-        if max_norm is None:
-            assert clip_val is not None
-            self._precision.clip_grad_by_value(inside, clip_val)
-            return None
-        if not is_plain(self._precision, "clip_grad_by_norm"):
-            self._precision.clip_grad_by_norm(inside, max_norm)
-            return None
-        return nn.utils.clip_grad_norm_(
-            self._precision.main_params(inside),
+        return clip(
+            self._precision,
+            unwrap(optimizer),
+            clip_val,
             max_norm,
             norm_type=norm_type,
             error_if_nonfinite=error_if_nonfinite,
@@ -464,7 +438,7 @@ class Fabric:
         """
         loaded = self._strategy.load_checkpoint(path, weights_only=weights_only)
         self.barrier()
-        return loaded if state is None else unpack(loaded, state, strict)
+        return loaded if state is None else unpack(loaded, state, strict, self._strategy)
 
     def load_raw(
         self,
@@ -475,7 +449,8 @@ class Fabric:
         weights_only: bool | None = None,
     ) -> None:
         """Load a file that holds just the state of one module or optimizer."""
-        fill(obj, self._strategy.load_checkpoint(path, weights_only=weights_only), strict)
+        saved = self._strategy.load_checkpoint(path, weights_only=weights_only)
+        fill(obj, saved, strict, self._strategy)
 
     # Callbacks and loggers.
 
@@ -522,8 +497,3 @@ def _as_list(value: Any) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _refuse_wrapped(obj: object, what: str, verb: str) -> None:
-    if is_wrapped(obj):
-        raise ValueError(f"`{verb}`: {what.lower()} was set up already; pass it only once.")

@@ -70,3 +70,7 @@ class FabricSession:
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print once for all processes."""
         self.fabric.print(*args, **kwargs)
+
+
+def do_nothing(*_: Any) -> None:
+    """Stand in for `launch()` without a function."""

@@ -61,7 +61,9 @@ def apply_filter(packed: dict[str, Any], chosen: Filter) -> dict[str, Any]:
     return kept
 
 
-def unpack(loaded: dict[str, Any], state: dict[str, Any], strict: bool) -> dict[str, Any]:
+def unpack(
+    loaded: dict[str, Any], state: dict[str, Any], strict: bool, strategy: Strategy
+) -> dict[str, Any]:
     """Fill `state` from a checkpoint, in place.
 
     Returns:
@@ -79,15 +81,17 @@ def unpack(loaded: dict[str, Any], state: dict[str, Any], strict: bool) -> dict[
         )
     for name, value in list(state.items()):
         if name in loaded:
-            state[name] = fill(value, loaded[name], strict)
+            state[name] = fill(value, loaded[name], strict, strategy)
     return {name: value for name, value in loaded.items() if name not in state}
 
 
-def fill(value: Any, saved: Any, strict: bool) -> Any:
+def fill(value: Any, saved: Any, strict: bool, strategy: Strategy) -> Any:
     """Give an object its state, or return the saved value where it has none."""
     inside = unwrap(value)
     if isinstance(inside, nn.Module):
-        inside.load_state_dict(saved, strict=strict)
+        strategy.restore_module(inside, saved, strict)
+    elif isinstance(inside, Optimizer):
+        strategy.restore_optimizer(inside, saved)
     elif is_stateful(inside):
         inside.load_state_dict(saved)
     else:

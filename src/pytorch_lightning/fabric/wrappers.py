@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from pytorch_lightning.data.dealing import Ranks
 from pytorch_lightning.data.workers import StartWorker
 from pytorch_lightning.strategies import Strategy
 from pytorch_lightning.utilities.plain_mark import is_plain
@@ -95,7 +96,9 @@ class FabricModule(nn.Module):
         self, state_dict: Mapping[str, Any], strict: bool = True, **kwargs: Any
     ) -> Any:
         """Give the module inside its state."""
-        return self.module.load_state_dict(state_dict, strict=strict, **kwargs)
+        if kwargs:
+            return self.module.load_state_dict(state_dict, strict=strict, **kwargs)
+        return self._strategy.restore_module(self.module, state_dict, strict)
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -165,7 +168,7 @@ class FabricOptimizer:
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Give the optimizer inside its state."""
-        self.optimizer.load_state_dict(state_dict)
+        self.__dict__["_strategy"].restore_optimizer(self.optimizer, state_dict)
 
     def __getattr__(self, name: str) -> Any:
         if "_optimizer" not in self.__dict__:
@@ -262,3 +265,21 @@ def unwrap(obj: Any) -> Any:
     if isinstance(obj, FabricDataLoader):
         return obj._dataloader
     return obj
+
+
+def refuse_wrapped(obj: object, what: str, verb: str) -> None:
+    """Refuse an object that Fabric already set up."""
+    if is_wrapped(obj):
+        raise ValueError(f"`{verb}`: {what.lower()} was set up already; pass it only once.")
+
+
+def prepare_loader(
+    loader: DataLoader[Any], strategy: Strategy, ranks: Ranks, device: torch.device | None
+) -> FabricDataLoader:
+    """Deal a loader to the ranks, and let its batches arrive on the device."""
+    refuse_wrapped(loader, "A loader", "setup_dataloaders")
+    if not isinstance(loader, DataLoader):
+        raise TypeError(f"`setup_dataloaders({type(loader).__name__})`: pass a torch DataLoader.")
+    dealt = ranks.deal(loader, training=True)
+    ready: Any = strategy.process_dataloader(with_apart_seeds(dealt, strategy.global_rank))
+    return FabricDataLoader(ready, device, strategy)
