@@ -222,8 +222,9 @@ def test_fingerprints_are_those_of_the_text():
 
 
 def test_older_paths_answer_with_the_same_functions():
-    from pytorch_lightning.utilities import AllGatherGrad
     from pytorch_lightning.utilities.distributed import gather_all_tensors, sync_ddp
+
+    from pytorch_lightning.utilities import AllGatherGrad
 
     assert AllGatherGrad is collectives.AllGatherGrad
     assert gather_all_tensors is collectives.gather_all_tensors

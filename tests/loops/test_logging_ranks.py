@@ -241,11 +241,18 @@ class Objects(Logs):
 
         self.mean = torchmetrics.MeanMetric()
         self.rho = torchmetrics.SpearmanCorrCoef()
+        kinds = [
+            torchmetrics.classification.BinaryPrecision,
+            torchmetrics.classification.BinaryRecall,
+        ]
+        self.pair = torchmetrics.MetricCollection([kind() for kind in kinds])
         self.so_far = []
 
     def validation_step(self, batch, batch_idx, dataloader_idx=0):
         self.mean.update(batch)
         self.rho.update(batch.flatten(), batch.flatten() ** 2)
+        self.pair.update((batch > 1).int().flatten(), (batch > 0).int().flatten())
+        self.log_dict(self.pair)
         pair = [("mean", self.mean), ("rho", self.rho)]
         for name, metric in pair if self.global_rank else reversed(pair):
             self.log(name, metric)
@@ -266,7 +273,7 @@ def _objects(world):
 
 
 def test_metric_objects_compute_over_all_ranks_also_where_one_has_no_data():
-    expected = {"mean": 2.0, "rho": 1.0}
+    expected = {"mean": 2.0, "rho": 1.0, "BinaryPrecision": 1.0, "BinaryRecall": 0.75}
     for rank, (one, two, so_far) in enumerate(run_ranks(_objects, 3, 3)):
         assert one == pytest.approx(expected, abs=1e-6)
         assert one["mean"] == pytest.approx(2.0, abs=1e-12)
