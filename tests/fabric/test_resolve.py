@@ -188,6 +188,26 @@ def test_auto_takes_the_number_of_this_machine(monkeypatch):
     assert (parts.strategy.local_rank, parts.strategy.node_rank) == (1, 1)
 
 
+def test_auto_takes_the_number_that_slurm_started(monkeypatch):
+    for name, value in {
+        "SLURM_NTASKS": 6,
+        "SLURM_NTASKS_PER_NODE": 3,
+        "SLURM_NNODES": 2,
+        "SLURM_PROCID": 4,
+        "SLURM_LOCALID": 1,
+        "SLURM_NODEID": 1,
+        "SLURM_JOB_ID": 77,
+        "SLURM_JOB_NAME": "train",
+        "SLURM_NODELIST": "a[1-2]",
+    }.items():
+        monkeypatch.setenv(name, str(value))
+    parts = resolve(num_nodes=2)
+    assert (parts.num_devices, parts.strategy.world_size) == (3, 6)
+    assert (parts.strategy.global_rank, parts.strategy.local_rank) == (4, 1)
+    with pytest.raises((MisconfigurationException, ValueError), match="2"):
+        resolve(devices=2, num_nodes=2)
+
+
 @pytest.mark.parametrize(("launched", "seen", "used"), [(2, 8, 2), (1, 8, 1)])
 def test_auto_takes_as_many_gpus_as_were_launched(monkeypatch, launched, seen, used):
     under_torchrun(monkeypatch, local=launched, world=launched)
