@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from tests.distributed.ranks import outcomes_of_ranks
 
-from pytorch_lightning.distributed import watch
+from pytorch_lightning.distributed import asked_to_end, watch
 from pytorch_lightning.distributed.process_group import join_group
 from pytorch_lightning.distributed.torchelastic import TorchElasticEnvironment
 
@@ -116,7 +116,7 @@ def test_every_clean_end_says_nothing(tmp_path, how, last):
 
 
 def _one_waits_and_is_asked_to_end():
-    watch.UNTIL_STUCK = 1
+    asked_to_end.UNTIL_STUCK = 1
     signal.signal(signal.SIGTERM, lambda number, frame: None)  # runs only between two lines
     join_group(TorchElasticEnvironment(), backend="gloo")
     pid = torch.tensor(os.getpid())

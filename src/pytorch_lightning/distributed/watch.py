@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pytorch_lightning.distributed import children
+from pytorch_lightning.distributed.asked_to_end import Asked
 from pytorch_lightning.distributed.faults import Board, Fault, fault_of, speaks_of_others
 from pytorch_lightning.distributed.rendezvous import is_cut
 from pytorch_lightning.distributed.roll_call import Mate, this_machine
@@ -24,8 +25,6 @@ GRACE = 5.0
 _TICK = 0.2
 _STORE_GONE = "its process is gone, and with it the place where all meet"
 _UNTIL_GONE = 1.0  # who reaps a process knows better how it ended, and is given the first word
-UNTIL_STUCK = 20.0
-"""Seconds to stand still after SIGTERM; torchrun and clusters kill 30 s after they asked."""
 
 
 class Watch:
@@ -51,7 +50,7 @@ class Watch:
         self._missed: dict[int, float] = {}
         self._parent = children.parent_to_follow()
         self._stop = threading.Event()
-        self._asked = _Asked()
+        self._asked = Asked()
         if self._parent is not None:
             children.wake_when_parent_dies()
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
@@ -233,62 +232,12 @@ def end_process(text: str, code: int, before: Any = None) -> None:
     os._exit(code)
 
 
-class _Asked:
-    """SIGTERM, seen by a thread: a handler of Python does not run while a collective blocks."""
-
-    def __init__(self) -> None:
-        self._since: float | None = None
-        self._place: object = None
-        self._ours: socket.socket | None = None
-        if threading.current_thread() is not threading.main_thread():
-            return
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        theirs.setblocking(False)
-        before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-        if before != -1:  # an event loop needs it
-            signal.set_wakeup_fd(before)
-            ours.close()
-            theirs.close()
-            return
-        self._ours, self._theirs = ours, theirs
-
-    def in_vain(self) -> bool:
-        """Whether the process was asked to end, and stands still since then."""
-        if self._ours is None:
-            return False
-        with contextlib.suppress(BlockingIOError, OSError):
-            if signal.SIGTERM in self._ours.recv(64):
-                self._since, self._place = time.monotonic(), _place_of_main()
-        if self._since is not None and _place_of_main() != self._place:
-            self._since = None  # it moves: it will end as the handler says
-        return self._since is not None and time.monotonic() - self._since > UNTIL_STUCK
-
-    def close(self) -> None:
-        """Give the signal back."""
-        if self._ours is None:
-            return
-        if threading.current_thread() is threading.main_thread():
-            before = signal.set_wakeup_fd(-1)
-            if before not in (-1, self._theirs.fileno()):
-                signal.set_wakeup_fd(before)
-            self._ours.close()
-            self._theirs.close()
-        self._ours = None
-
-
 def _exit_code(error: BaseException) -> int:
     """What Python would end with, were it not for the other processes."""
     if isinstance(error, KeyboardInterrupt):
         return 130  # 128 + SIGINT
     code = error.code if isinstance(error, SystemExit) else 1
     return code if isinstance(code, int) and code else 1
-
-
-def _place_of_main() -> object:
-    ident = threading.main_thread().ident
-    frame = sys._current_frames().get(ident) if ident is not None else None
-    return None if frame is None else (id(frame), frame.f_lasti)
 
 
 def within(seconds: float, call: Callable[[], Any]) -> Any:
