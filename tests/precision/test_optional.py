@@ -237,7 +237,7 @@ def test_what_is_not_frozen_is_trained(bits, tmp_path):
     trainer = Trainer(
         accelerator="cpu",
         plugins=BitsandbytesPrecision("nf4"),
-        max_steps=2,
+        max_steps=1,
         limit_val_batches=0,
         logger=False,
         enable_checkpointing=False,
