@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-long lint format bench clean
+.PHONY: demo test test-long test-extras test-xla lint format bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/autoencoder.py
@@ -18,6 +18,25 @@ test: lint
 # Every fault on every rank under every launcher; minutes.
 test-long: $(INSTALLED)
 	@$(BIN)/python -m pytest -m long
+
+# DeepSpeed, torchao and bitsandbytes on the CPU, in an environment of their own.
+test-extras: .venv-extras/.installed
+	@.venv-extras/bin/python -m pytest tests/extras
+
+# XLA on the CPU. Its newest release needs an older torch, which comes with 7 GB of CUDA.
+test-xla: .venv-xla/.installed
+	@PJRT_DEVICE=CPU .venv-xla/bin/python -m pytest tests/xla
+
+.venv-extras/.installed: tests/extras/requirements.txt pyproject.toml constraints.txt
+	test -x .venv-extras/bin/python || $(PYTHON) -m venv .venv-extras
+	.venv-extras/bin/python -m pip install --quiet -c constraints.txt torch
+	.venv-extras/bin/python -m pip install --quiet -c constraints.txt -r $< --editable .
+	@touch $@
+
+.venv-xla/.installed: tests/xla/requirements.txt pyproject.toml
+	test -x .venv-xla/bin/python || $(PYTHON) -m venv .venv-xla
+	.venv-xla/bin/python -m pip install --quiet -r $< --editable .
+	@touch $@
 
 lint: $(INSTALLED)
 	$(BIN)/python -m ruff format --check .
@@ -32,7 +51,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/run.py
 
 clean:
-	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-extras .venv-xla demo .mypy_cache .ruff_cache .pytest_cache
 
 # One environment for all commands, so that after any of them the others work offline.
 $(INSTALLED): pyproject.toml constraints.txt

@@ -127,6 +127,7 @@ class DeepSpeedStrategy(ParallelStrategy):
         self._is_loaded = False  # the engine took weights and optimizer out of a folder
         self._unreduced = False  # the last backward left its gradients apart
         self._factor = 1.0
+        self._linear = nn.functional.linear
 
     @property
     def is_distributed(self) -> bool:
@@ -157,6 +158,7 @@ class DeepSpeedStrategy(ParallelStrategy):
         super().setup_distributed()
         if self.root_device.type == "cpu":
             os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        self._linear = nn.functional.linear  # stage 3 puts its own in the place, for good
         deepspeed = import_deepspeed()
         if not deepspeed.comm.is_initialized():
             deepspeed.init_distributed(self.backend, auto_mpi_discovery=False, verbose=False)
@@ -249,6 +251,13 @@ class DeepSpeedStrategy(ParallelStrategy):
         loader = trainer.train_dataloader if trainer.state.fn == "fit" else None
         return int(getattr(loader, "batch_size", None) or 1)
 
+    def setup_module(self, module: nn.Module) -> nn.Module:
+        """Refused: the engine belongs to a run of the trainer."""
+        raise MisconfigurationException(
+            "`strategy='deepspeed'` trains under `Trainer`; with `Fabric` pass strategy='ddp' or "
+            "'fsdp'."
+        )
+
     def tensor_init_context(self, empty_init: bool | None = None) -> AbstractContextManager[Any]:
         """New tensors are of the precision; where they lie is the engine's."""
         return self.precision_plugin.tensor_init_context()
@@ -260,9 +269,9 @@ class DeepSpeedStrategy(ParallelStrategy):
             yield
             return
         self._complete_config()
-        dtype = getattr(self.precision_plugin, "dtype", None) or torch.float32
+        # its `dtype` is not heeded everywhere; the configuration is
         with import_deepspeed().zero.Init(
-            remote_device=self.remote_device, config_dict_or_path=self.config, dtype=dtype
+            remote_device=self.remote_device, config_dict_or_path=self.config
         ):
             yield
 
@@ -457,6 +466,7 @@ class DeepSpeedStrategy(ParallelStrategy):
         self.optimizers = []
         if engine is not None:
             engine.destroy()
+        nn.functional.linear = self._linear
         super().teardown()
 
     @classmethod

@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from torch import nn
+from torch.optim import Optimizer
 
 from pytorch_lightning.accelerators import Accelerator
 from pytorch_lightning.checkpoint.io import CheckpointIO
@@ -15,9 +17,10 @@ from pytorch_lightning.strategies.registry import Registry
 from pytorch_lightning.strategies.single_device import SingleDeviceStrategy
 from pytorch_lightning.strategies.xla_marks import (
     file_writer,
-    keep_shared,
+    follow,
     mark,
     marked,
+    move_whole,
     precision_of,
     set_debug,
 )
@@ -46,6 +49,7 @@ class SingleDeviceXLAStrategy(SingleDeviceStrategy):
         place = torch.device("xla", device) if isinstance(device, int) else torch.device(device)
         super().__init__(place, accelerator, checkpoint_io, precision_plugin)
         self.debug = debug
+        self._replaced: dict[nn.Parameter, nn.Parameter] = {}
 
     def make_precision(self, precision: str) -> Precision:
         """The precision in the kind of these devices."""
@@ -63,10 +67,13 @@ class SingleDeviceXLAStrategy(SingleDeviceStrategy):
             set_debug(True)
         super().setup_environment()
 
-    def model_to_device(self) -> None:
-        """Move the module to the device."""
-        if self.model is not None:
-            keep_shared(self.model, super().model_to_device)
+    def module_to_device(self, module: nn.Module) -> None:
+        """Move a module to the device."""
+        self._replaced.update(move_whole(module, lambda: module.to(self.root_device)))
+
+    def setup_optimizer(self, optimizer: Optimizer) -> Optimizer:
+        """Follow the parameters that a move has made, for Fabric."""
+        return follow(optimizer, self._replaced)
 
     def block_backward_sync(self) -> AbstractContextManager[Any]:
         """A context in which gradients are accumulated; they are computed at its end."""
@@ -94,7 +101,8 @@ class SingleDeviceXLAStrategy(SingleDeviceStrategy):
         if module is None:
             super().teardown()
         else:
-            keep_shared(module, super().teardown)
+            move_whole(module, super().teardown)
+        self._replaced.clear()
         if self.debug:
             set_debug(False)
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from pytorch_lightning.accelerators import Accelerator
 from pytorch_lightning.checkpoint.io import CheckpointIO
@@ -19,9 +20,10 @@ from pytorch_lightning.strategies.parallel import ParallelStrategy
 from pytorch_lightning.strategies.registry import Registry
 from pytorch_lightning.strategies.xla_marks import (
     file_writer,
-    keep_shared,
+    follow,
     mark,
     marked,
+    move_whole,
     precision_of,
     set_debug,
 )
@@ -58,6 +60,7 @@ class XLAStrategy(ParallelStrategy):
         self.debug = debug
         self._sync_module_states = sync_module_states
         self._is_launched = False
+        self._replaced: dict[nn.Parameter, nn.Parameter] = {}
 
     # The parts.
 
@@ -135,7 +138,15 @@ class XLAStrategy(ParallelStrategy):
     def model_to_device(self) -> None:
         """Move the module to the device of this process."""
         if self.model is not None:
-            keep_shared(self.model, lambda: self.module_to_device(self.model))  # type: ignore[arg-type]  # as above
+            self.module_to_device(self.model)
+
+    def module_to_device(self, module: nn.Module) -> None:
+        """Move a module to the device of this process."""
+        self._replaced.update(move_whole(module, lambda: module.to(self.root_device)))
+
+    def setup_optimizer(self, optimizer: Optimizer) -> Optimizer:
+        """Follow the parameters that a move has made, for Fabric."""
+        return follow(optimizer, self._replaced)
 
     def setup_module(self, module: nn.Module) -> nn.Module:
         """A module needs no wrapper: gradients are averaged before each step."""
@@ -248,7 +259,8 @@ class XLAStrategy(ParallelStrategy):
         if module is None:
             super().teardown()
         else:
-            keep_shared(module, super().teardown)
+            move_whole(module, super().teardown)
+        self._replaced.clear()
         if self.debug:
             set_debug(False)
 

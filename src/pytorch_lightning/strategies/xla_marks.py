@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
+from torch.optim import Optimizer
 
 from pytorch_lightning.checkpoint.io import CheckpointIO, TorchCheckpointIO
 from pytorch_lightning.checkpoint.xla import XLACheckpointIO
@@ -51,11 +52,28 @@ def file_writer(checkpoint_io: CheckpointIO) -> CheckpointIO:
     return XLACheckpointIO() if type(checkpoint_io) is TorchCheckpointIO else checkpoint_io
 
 
-def keep_shared(module: nn.Module, move: Callable[[], Any]) -> None:
-    """Move a module, whose shared parameters would come apart: a move to XLA makes new ones."""
+def move_whole(module: nn.Module, move: Callable[[], Any]) -> dict[nn.Parameter, nn.Parameter]:
+    """Move a module of which a move to XLA makes new parameters; shared ones stay shared.
+
+    Returns:
+        The new parameters by those that they replace.
+    """
     shared = find_shared_parameters(module)
+    before = dict(module.named_parameters())
     move()
     set_shared_parameters(module, shared)
+    after = dict(module.named_parameters())
+    return {old: after[name] for name, old in before.items() if after[name] is not old}
+
+
+def follow(optimizer: Optimizer, replaced: dict[nn.Parameter, nn.Parameter]) -> Optimizer:
+    """Let an optimizer that was made before such a move step the new parameters."""
+    for group in optimizer.param_groups:
+        group["params"] = [replaced.get(parameter, parameter) for parameter in group["params"]]
+    for old, new in replaced.items():
+        if old in optimizer.state:
+            optimizer.state[new] = optimizer.state.pop(old)
+    return optimizer
 
 
 def set_debug(on: bool) -> None:
