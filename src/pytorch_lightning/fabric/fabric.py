@@ -16,7 +16,6 @@ from torch.utils.data import DataLoader
 from pytorch_lightning.accelerators import Accelerator
 from pytorch_lightning.core.attachment import attach
 from pytorch_lightning.core.module import LightningModule
-from pytorch_lightning.data.dealing import Ranks
 from pytorch_lightning.distributed.launchers import MultiprocessingLauncher
 from pytorch_lightning.fabric.clipping import clip
 from pytorch_lightning.fabric.resolve import Plugin, resolve
@@ -27,6 +26,7 @@ from pytorch_lightning.fabric.wrappers import (
     FabricOptimizer,
     is_wrapped,
     prepare_loader,
+    ranks_of,
     refuse_wrapped,
     unwrap,
 )
@@ -249,7 +249,7 @@ class Fabric:
             raise ValueError("`setup_dataloaders()`: pass at least one loader.")
         self._check_launched("setup_dataloaders")
         strategy = self._strategy
-        ranks = Ranks(strategy.data_rank, strategy.data_world, deals=use_distributed_sampler)
+        ranks = ranks_of(strategy, deals=use_distributed_sampler)
         device = self.device if move_to_device else None
         wrapped = [prepare_loader(loader, strategy, ranks, device) for loader in dataloaders]
         return wrapped if len(wrapped) > 1 else wrapped[0]

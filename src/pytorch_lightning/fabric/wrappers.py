@@ -13,8 +13,10 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from pytorch_lightning.data.dealing import Ranks
+from pytorch_lightning.data.indices import samplers_of
 from pytorch_lightning.data.workers import StartWorker
 from pytorch_lightning.strategies import Strategy
+from pytorch_lightning.utilities.environ import read_int
 from pytorch_lightning.utilities.plain_mark import is_plain
 
 _STEPS = ("training_step", "validation_step", "test_step", "predict_step")
@@ -222,12 +224,10 @@ class FabricDataLoader:
 
     def _announce_epoch(self) -> None:
         """Tell samplers that shuffle by epoch which pass this is."""
-        batches = getattr(self._dataloader, "batch_sampler", None)
-        for sampler in (getattr(self._dataloader, "sampler", None), batches):
-            for owner in (sampler, getattr(sampler, "sampler", None)):
-                set_epoch = getattr(owner, "set_epoch", None)
-                if callable(set_epoch):
-                    set_epoch(self._num_passes)
+        for sampler in samplers_of(self._dataloader):
+            set_epoch = getattr(sampler, "set_epoch", None)
+            if callable(set_epoch):
+                set_epoch(self._num_passes)
         self._num_passes += 1
 
     def __getattr__(self, name: str) -> Any:
@@ -271,6 +271,14 @@ def refuse_wrapped(obj: object, what: str, verb: str) -> None:
     """Refuse an object that Fabric already set up."""
     if is_wrapped(obj):
         raise ValueError(f"`{verb}`: {what.lower()} was set up already; pass it only once.")
+
+
+def ranks_of(strategy: Strategy, *, deals: bool) -> Ranks:
+    """Who reads which part of the data; ranks that deal agree on the seed of rank 0."""
+    world = strategy.data_world
+    agrees = deals and world > 1
+    seed = strategy.broadcast(read_int("PL_GLOBAL_SEED") or 0) if agrees else None
+    return Ranks(strategy.data_rank, world, deals=deals, seed=seed)
 
 
 def prepare_loader(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,10 +20,9 @@ from pytorch_lightning.distributed.process_group import DEFAULT_TIMEOUT
 from pytorch_lightning.precision import FSDPPrecision, Precision
 from pytorch_lightning.precision.fsdp import NAMES
 from pytorch_lightning.strategies import fsdp_options
-from pytorch_lightning.strategies.gathering import NoExchange, average_in_backward, bring
+from pytorch_lightning.strategies.gathering import average_in_backward, bring
 from pytorch_lightning.strategies.registry import Registry
 from pytorch_lightning.strategies.sharded import ShardedStrategy, parameters_of
-from pytorch_lightning.strategies.strategy import NOTHING
 from pytorch_lightning.strategies.units import (
     Recomputed,
     chosen_modules,
@@ -39,8 +38,6 @@ from pytorch_lightning.utilities.parameter_tying import (
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
-
-_STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 
 
 class FSDPStrategy(ShardedStrategy):
@@ -104,7 +101,6 @@ class FSDPStrategy(ShardedStrategy):
         self._marked: list[nn.Module] = []
         self._recomputed = Recomputed()
         self._replaced: dict[nn.Parameter, nn.Parameter] = {}
-        self._no_exchange = NoExchange()
 
     @property
     def mixed_precision_config(self) -> Any | None:
@@ -162,14 +158,8 @@ class FSDPStrategy(ShardedStrategy):
         self.gather_in_steps()
 
     def setup_module(self, module: nn.Module) -> nn.Module:
-        """Divide a module, for Fabric."""
-        from torch.distributed.fsdp import register_fsdp_forward_method
-
-        self.shard(module)
-        for name in _STEPS:
-            if callable(getattr(module, name, None)):
-                register_fsdp_forward_method(module, name)
-        self._no_exchange.modules.append(module)
+        """Divide a module, for Fabric; of a compiled one, what is inside."""
+        self.shard(getattr(module, "_orig_mod", module))
         return module
 
     def module_to_device(self, module: nn.Module) -> None:
@@ -259,16 +249,6 @@ class FSDPStrategy(ShardedStrategy):
         order = [m for m in inner_first(module) if (m in chosen or m in own) and m is not module]
         ignored = fsdp_options.ignored_parameters(self._options)
         return {unit: own.get(unit, {}) for unit in units_of(module, order, ignored)}
-
-    # One batch.
-
-    def block_backward_sync(self) -> AbstractContextManager[Any]:
-        """A context in which gradients are accumulated without being exchanged, for Fabric.
-
-        In a `Trainer` each backward exchanges: whole gradients that wait would take the memory that
-        is saved, and could not be exchanged where a window ends early.
-        """
-        return self._no_exchange if self._no_exchange.modules else NOTHING
 
     # The end.
 

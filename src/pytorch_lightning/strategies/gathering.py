@@ -14,22 +14,18 @@ from pytorch_lightning.utilities.dtensor import is_dtensor
 _PASSAGE = "_call_gathered"
 
 
-def call(function: Callable[[], Any]) -> Any:
+def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a function."""
-    return function()
+    return function(*args, **kwargs)
 
 
-def passage(module: nn.Module) -> Callable[[Callable[[], Any]], Any]:
-    """A way to call functions as if they were a module's `forward`: with its parameters gathered.
-
-    What they take is hidden from torch, which would bring the numbers in it to the type of the
-    parameters, targets included.
-    """
+def passage(module: nn.Module) -> Callable[..., Any]:
+    """A way to call functions as if they were a module's `forward`: with its parameters gathered."""
     from torch.distributed.fsdp import register_fsdp_forward_method
 
     module.__dict__[_PASSAGE] = call
     register_fsdp_forward_method(module, _PASSAGE)
-    found: Callable[[Callable[[], Any]], Any] = module.__dict__.pop(_PASSAGE)
+    found: Callable[..., Any] = module.__dict__.pop(_PASSAGE)
     return found
 
 
@@ -41,18 +37,18 @@ def is_unit(module: nn.Module | None) -> bool:
 
 
 class NoExchange:
-    """A context in which modules keep their gradients to themselves; it can be entered again."""
+    """A context in which the units of a module keep their gradients; it can be entered again."""
 
-    def __init__(self) -> None:
-        self.modules: list[Any] = []
+    def __init__(self, module: nn.Module) -> None:
+        self._units: list[Any] = [one for one in module.modules() if is_unit(one)]
 
     def __enter__(self) -> None:
-        for module in self.modules:
-            module.set_requires_gradient_sync(False)
+        for unit in self._units:
+            unit.set_requires_gradient_sync(False, recurse=False)
 
     def __exit__(self, *exception: object) -> None:
-        for module in self.modules:
-            module.set_requires_gradient_sync(True)
+        for unit in self._units:
+            unit.set_requires_gradient_sync(True, recurse=False)
 
 
 def average_in_backward(parameter: nn.Parameter, group: Any | None = None) -> Any:

@@ -6,9 +6,9 @@ import os
 from abc import ABC
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from torch.optim import LBFGS, Optimizer
 from pytorch_lightning.checkpoint import schema
 from pytorch_lightning.checkpoint.atomic import local_path, remove_path
 from pytorch_lightning.checkpoint.sharded import Party, is_sharded, load_sharded, save_sharded
-from pytorch_lightning.strategies.gathering import call, is_unit, passage
+from pytorch_lightning.strategies.gathering import NoExchange, call, is_unit, passage
 from pytorch_lightning.strategies.parallel import ParallelStrategy
 from pytorch_lightning.strategies.placement import load_optimizer_states
 from pytorch_lightning.strategies.strategy import NOTHING
@@ -39,8 +39,9 @@ class ShardedStrategy(ParallelStrategy, ABC):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._through: Callable[[Callable[[], Any]], Any] = call
+        self._through: Callable[..., Any] = call
         self._root: Any | None = None
+        self._passages: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
         self._manual = False
 
     @property
@@ -91,7 +92,7 @@ class ShardedStrategy(ParallelStrategy, ABC):
         """Call the module's `training_step` with the parameters of the root gathered."""
         module: Any = self._lightning_module
         with self.precision_plugin.train_step_context():
-            output = self._through(partial(module.training_step, *args, **kwargs))
+            output = self._through(module.training_step, *args, **kwargs)
         if self._manual or output is None:  # no backward follows that would let them go
             self._let_go()
         return output
@@ -100,7 +101,7 @@ class ShardedStrategy(ParallelStrategy, ABC):
         """Call the module's `validation_step` with the parameters of the root gathered."""
         module: Any = self._lightning_module
         with self.precision_plugin.val_step_context():
-            output = self._through(partial(module.validation_step, *args, **kwargs))
+            output = self._through(module.validation_step, *args, **kwargs)
         self._let_go()
         return output
 
@@ -108,7 +109,7 @@ class ShardedStrategy(ParallelStrategy, ABC):
         """Call the module's `test_step` with the parameters of the root gathered."""
         module: Any = self._lightning_module
         with self.precision_plugin.test_step_context():
-            output = self._through(partial(module.test_step, *args, **kwargs))
+            output = self._through(module.test_step, *args, **kwargs)
         self._let_go()
         return output
 
@@ -116,7 +117,7 @@ class ShardedStrategy(ParallelStrategy, ABC):
         """Call the module's `predict_step` with the parameters of the root gathered."""
         module: Any = self._lightning_module
         with self.precision_plugin.predict_step_context():
-            output = self._through(partial(module.predict_step, *args, **kwargs))
+            output = self._through(module.predict_step, *args, **kwargs)
         self._let_go()
         return output
 
@@ -156,6 +157,34 @@ class ShardedStrategy(ParallelStrategy, ABC):
             self._root.reshard()  # what the rest of the step uses is gathered anew
             self._root.unshard()
         return result
+
+    def call_method(
+        self, wrapped: nn.Module, method: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Call another method than `forward` with the parameters of a module gathered."""
+        inside = getattr(wrapped, "_orig_mod", wrapped)
+        if inside not in self._passages:
+            self._passages[inside] = passage(inside) if is_unit(inside) else call
+        return self._passages[inside](method, *args, **kwargs)
+
+    def no_backward_sync(self, wrapped: nn.Module) -> AbstractContextManager[Any]:
+        """A context in which a module accumulates its whole gradients unexchanged, for Fabric."""
+        return NoExchange(getattr(wrapped, "_orig_mod", wrapped))
+
+    def block_backward_sync(self) -> AbstractContextManager[Any]:
+        """Each backward of a run exchanges all the same.
+
+        Whole gradients that wait would take the memory that dividing them saves, and could not be
+        exchanged any more where a window ends early.
+        """
+        return NOTHING
+
+    def scale_gradients(self, optimizer: Optimizer, factor: float) -> None:
+        """Multiply the gradients of one optimizer: of each this process's part."""
+        for parameter in parameters_of(optimizer):
+            if parameter.grad is not None:
+                part: Any = parameter.grad
+                (part.to_local() if is_dtensor(part) else part).mul_(factor)
 
     def average_gradients(self, parameters: Iterable[nn.Parameter], share: float) -> None:
         """Nothing is left to do: each backward exchanges its gradients."""
@@ -209,13 +238,17 @@ class ShardedStrategy(ParallelStrategy, ABC):
     def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
         """Take the weights of a checkpoint; each process keeps its part."""
         assert self._lightning_module is not None, "connect() comes first"
-        self.load_module_state(self._lightning_module, checkpoint["state_dict"], strict)
+        self.restore_module(self._lightning_module, checkpoint["state_dict"], strict)
 
-    def load_module_state(self, module: nn.Module, state: Mapping[str, Any], strict: bool) -> None:
+    def restore_module(self, module: nn.Module, state: Mapping[str, Any], strict: bool) -> Any:
         """Take weights into any module; each process keeps its part."""
         targets = {**dict(module.named_parameters()), **dict(module.named_buffers())}
         parts = {name: _part(value, targets.get(name)) for name, value in state.items()}
-        module.load_state_dict(parts, strict=strict)
+        return module.load_state_dict(parts, strict=strict)
+
+    def restore_optimizer(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
+        """Take the state of any optimizer; each process keeps its part."""
+        optimizer.load_state_dict(divided_optimizer_state(optimizer, state))
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
         """Take the states of the optimizers of a checkpoint; each process keeps its part."""

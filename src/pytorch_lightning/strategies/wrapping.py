@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -44,6 +44,14 @@ class Wrapping:
     def block_backward_sync(self) -> AbstractContextManager[Any]:
         """A context in which gradients are accumulated without being exchanged."""
         return _NOTHING
+
+    def restore_module(self, module: nn.Module, state: Mapping[str, Any], strict: bool) -> Any:
+        """Take whole weights into a module that was set up, for Fabric."""
+        return module.load_state_dict(state, strict=strict)
+
+    def restore_optimizer(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
+        """Take a whole state into an optimizer that was set up, for Fabric."""
+        optimizer.load_state_dict(state)
 
     @plain
     def scale_gradients(self, optimizer: Optimizer, factor: float) -> None:
