@@ -1,7 +1,7 @@
 """An entry point in all the processes of a run, and what comes home from those that end with it."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 
@@ -13,6 +13,8 @@ from pytorch_lightning.utilities.tree import map_leaves
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
+
+_Result = TypeVar("_Result")
 
 
 class Homecoming(NamedTuple):
@@ -27,7 +29,7 @@ class Homecoming(NamedTuple):
     ckpt_path: Any
 
 
-def launched(function: Callable[..., Any], trainer: "pl.Trainer", *args: Any) -> Any:
+def launched(function: Callable[..., _Result], trainer: "pl.Trainer", *args: Any) -> _Result:
     """Call an entry point, in other processes first where the strategy starts some.
 
     Returns:
@@ -36,12 +38,15 @@ def launched(function: Callable[..., Any], trainer: "pl.Trainer", *args: Any) ->
     launcher = trainer.strategy.launcher
     if launcher is None:
         return function(trainer, *args)
+    returned: _Result
     if not isinstance(launcher, MultiprocessingLauncher):
-        return launcher.launch(function, trainer, *args)
+        returned = launcher.launch(function, trainer, *args)
+        return returned
     module = args[0] if isinstance(args[0], LightningModule) else trainer.lightning_module
     trainer._run = trainer._fit_run = None  # closures, which no other process can be given
     home = launcher.launch(_in_worker, function, trainer, *args)
-    return _take_up(trainer, module, home)
+    returned = _take_up(trainer, module, home)
+    return returned
 
 
 def _in_worker(function: Callable[..., Any], trainer: "pl.Trainer", *args: Any) -> Any:

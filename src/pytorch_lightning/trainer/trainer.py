@@ -21,7 +21,7 @@ from pytorch_lightning.core.datamodule import LightningDataModule
 from pytorch_lightning.core.module import LightningModule
 from pytorch_lightning.fabric.resolve import resolve
 from pytorch_lightning.loggers.logger import DummyLogger, Logger
-from pytorch_lightning.loops import marks, snapshot
+from pytorch_lightning.loops import marks
 from pytorch_lightning.loops.limits import Limits
 from pytorch_lightning.loops.publish import Board
 from pytorch_lightning.loops.run import Run
@@ -29,7 +29,7 @@ from pytorch_lightning.loops.state import State
 from pytorch_lightning.precision import Precision
 from pytorch_lightning.profilers.profiler import Profiler
 from pytorch_lightning.strategies.strategy import Strategy
-from pytorch_lightning.trainer import construction, lifecycle
+from pytorch_lightning.trainer import construction, lifecycle, saving
 from pytorch_lightning.trainer.defaults import CallbackList, distinct_keys
 from pytorch_lightning.trainer.gone import why_missing
 from pytorch_lightning.trainer.launch import launched
@@ -181,16 +181,8 @@ class Trainer(ArgparseBridge):
             ckpt_path: Continue from there: a path or URL, 'best', 'last' or 'hpc'.
             weights_only: False lets the checkpoint run code: only for files that you trust.
         """
-        launched(
-            lifecycle.fit,
-            self,
-            model,
-            train_dataloaders,
-            val_dataloaders,
-            datamodule,
-            ckpt_path,
-            weights_only,
-        )
+        given = (train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
+        launched(lifecycle.fit, self, model, *given)
 
     def validate(
         self,
@@ -210,11 +202,8 @@ class Trainer(ArgparseBridge):
         Returns:
             What was logged, one dictionary per loader.
         """
-        entry, stage = lifecycle.evaluate, "validation"
-        found: list[dict[str, float]] = launched(
-            entry, self, model, stage, dataloaders, ckpt_path, verbose, datamodule, weights_only
-        )
-        return found
+        given = (dataloaders, ckpt_path, verbose, datamodule, weights_only)
+        return launched(lifecycle.evaluate, self, model, "validation", *given)
 
     def test(
         self,
@@ -226,11 +215,8 @@ class Trainer(ArgparseBridge):
         weights_only: bool | None = None,
     ) -> list[dict[str, float]]:
         """Evaluate on test data; the arguments are those of `validate`."""
-        entry, stage = lifecycle.evaluate, "test"
-        found: list[dict[str, float]] = launched(
-            entry, self, model, stage, dataloaders, ckpt_path, verbose, datamodule, weights_only
-        )
-        return found
+        given = (dataloaders, ckpt_path, verbose, datamodule, weights_only)
+        return launched(lifecycle.evaluate, self, model, "test", *given)
 
     def predict(
         self,
@@ -249,10 +235,8 @@ class Trainer(ArgparseBridge):
         Returns:
             What `predict_step` returned per batch, on the CPU; one list per loader if several.
         """
-        options = (return_predictions, ckpt_path, weights_only)
-        found: list[Any] | None = launched(
-            lifecycle.predict, self, model, dataloaders, datamodule, *options
-        )
+        given = (dataloaders, datamodule, return_predictions, ckpt_path, weights_only)
+        found: list[Any] | None = launched(lifecycle.predict, self, model, *given)
         return found
 
     def save_checkpoint(
@@ -269,23 +253,7 @@ class Trainer(ArgparseBridge):
         self._save_alone(filepath, weights_only, storage_options)
         self.strategy.barrier("Trainer.save_checkpoint")
 
-    def _save_alone(
-        self,
-        filepath: str | Path,
-        weights_only: bool | None = None,
-        storage_options: Any | None = None,
-    ) -> None:
-        """Write a checkpoint without waiting for the other processes, which may be gone."""
-        run = self._fit_run if self._is_current(self._fit_run) else self._run
-        if run is None:
-            raise AttributeError(
-                "`save_checkpoint` before any run: there is no module to save. Call `fit`, "
-                "`validate`, `test` or `predict` first."
-            )
-        for logger in self._loggers:
-            logger.save()  # a run that goes on from this file does not log these rows again
-        checkpoint = snapshot.capture(run, self._callbacks, weights_only=bool(weights_only))
-        self.strategy.save_checkpoint(checkpoint, filepath, storage_options=storage_options)
+    _save_alone = saving.save_alone
 
     def request_checkpoint(self, serve: Callable[[], None]) -> None:
         """Have `serve` called at the next point where this run can be resumed.
@@ -295,16 +263,7 @@ class Trainer(ArgparseBridge):
         """
         marks.request(self._progress, serve)
 
-    def _request_by_clock(self, serve: Callable[[], None], *, is_due: bool) -> None:
-        """The same for a request by time, which all processes serve when the first one's comes.
-
-        Args:
-            is_due: Whether it came; said once before in all processes, so that they know it.
-        """
-        if serve not in self._progress.by_clock:
-            self._progress.by_clock.append(serve)
-        if is_due:
-            marks.request_by_clock(self._progress, serve)
+    _request_by_clock = saving.request_by_clock
 
     def init_module(self, empty_init: bool | None = None) -> AbstractContextManager[None]:
         """A context in which modules are made on the device and in the type of the run."""
