@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections import Counter
 
 import pytest
 import torch
@@ -355,3 +356,57 @@ def _verb_where_all_take_part():
 def test_verbs_of_ours_are_refused_there_too():
     for text in run_ranks(_verb_where_all_take_part, 2, limit=20):
         assert "`validation_step` calls `strategy.all_gather`" in text
+
+
+# --- an epoch that other ranks go on with -------------------------------------------------------
+
+
+class Saves(Sees):
+    def __init__(self, path=None):
+        super().__init__()
+        self.path, self.epochs = path, {}
+
+    def training_step(self, batch, batch_idx):
+        self.epochs.setdefault(self.current_epoch, []).append(batch.flatten().tolist())
+        return self.layer(batch).mean()
+
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        if batch_idx == 1 and self.path is not None:
+            self.trainer.save_checkpoint(self.path)
+
+    def on_validation_start(self):
+        self.validated_at = self.trainer.global_step
+
+
+def _begin(path, options):
+    module = Saves(path)
+    quiet(max_epochs=1, **options).fit(module, DataLoader(Numbers(24), batch_size=2, shuffle=True))
+    return module.epochs[0][:2]
+
+
+def _go_on(path, options):
+    torch.manual_seed(99)
+    trainer, module = quiet(max_epochs=2, **options), Saves()
+    loader = DataLoader(Numbers(24), batch_size=2, shuffle=True)
+    trainer.fit(module, loader, DataLoader(Numbers(3)), ckpt_path=path)
+    return module.epochs, trainer.num_training_batches, trainer.global_step, module.validated_at
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "left", "steps"),
+    [(1, 2, 5, (1, 3, 3)), (2, 1, 8, (1, 4, 6)), (2, 3, 3, (1, 2, 2))],
+)
+def test_other_ranks_train_what_is_left_of_an_epoch(tmp_path, before, now, left, steps):
+    """24 samples in batches of 2; after two batches of each rank others go on."""
+    path = str(tmp_path / "begun.ckpt")
+    options = {"accumulate_grad_batches": 2, "num_sanity_val_steps": 0}
+    seen = Counter(i for rank in run_ranks(_begin, before, path, options) for b in rank for i in b)
+    assert set(seen.values()) == {1} and len(seen) == 4 * before
+    for epochs, length, step, validated_at in (found := run_ranks(_go_on, now, path, options)):
+        assert len(epochs[0]) == left and len(epochs[1]) == length == 12 // now
+        assert step == validated_at == sum(steps)
+    rest = Counter(i for epochs, *_ in found for batch in epochs[0] for i in batch)
+    assert set(rest) | set(seen) == set(range(24))
+    assert sum((rest + seen).values()) - 24 == (2 if now == 3 else 0)  # the last round is padded
+    second = [i for epochs, *_ in found for batch in epochs[1] for i in batch]
+    assert sorted(second) == list(range(24))
