@@ -185,7 +185,7 @@ LOSSES = [
         *("training_step", "0.5", "tensor"),
     ),
     _steps(
-        *("loss is a tuple", lambda s, b: (s.layer(b).mean(), 1), Bad),
+        *("loss is a tuple", lambda s, b: (s.layer(b).mean(), 1, 2), Bad),
         *("training_step", "tuple", "dictionary"),
     ),
     _steps(
