@@ -8,7 +8,7 @@ from typing import Any
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, IterableDataset
 
 from pytorch_lightning.data.indices import samplers_of
-from pytorch_lightning.data.rounds import Dealt, Share
+from pytorch_lightning.data.rounds import Dealt, Share, dealt_of
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Ranks:
         deals: Give each of them its part; else loaders do that themselves.
         pads: Evaluation pads its last round as training does.
         wrap: What becomes of this rank's part of a loader.
+        seed: Of the orders, the same on all ranks; None for the global one.
     """
 
     rank: int = 0
@@ -28,6 +29,7 @@ class Ranks:
     deals: bool = True
     pads: bool = False
     wrap: Callable[[Any], Any] | None = None
+    seed: int | None = None
 
     def deal(self, loader: Any, *, training: bool = False) -> Any:
         """This rank's part of a loader."""
@@ -35,6 +37,8 @@ class Ranks:
             loader = deal(
                 loader, rank=self.rank, world=self.world, training=training, pad=self.pads
             )
+            if (dealt := dealt_of(loader)) is not None:
+                dealt.seed = self.seed
         return loader if self.wrap is None else self.wrap(loader)
 
 

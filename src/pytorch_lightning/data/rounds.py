@@ -86,10 +86,11 @@ class Dealt:
     """Stands in a loader for its (batch) sampler, and yields what one rank gets of its order.
 
     The order is drawn with random states of its own, the same on all ranks: they follow from the
-    global seed, the epoch, and how often the loader was begun in it. The shared generators are put
-    back each time.
+    seed, the epoch, and how often the loader was begun in it. The shared generators are put back
+    each time.
 
     Attributes:
+        seed: That the ranks agreed on; None for the global seed of this process.
         sampler: Of the user.
         short_at: Once the last round is drawn: the number of the batch in it, if ranks go without.
         first_round: What the first round of the pass is made of, once it is drawn.
@@ -99,6 +100,7 @@ class Dealt:
     def __init__(self, sampler: Any, share: Share) -> None:
         self.sampler = sampler
         self.share = share
+        self.seed: int | None = None
         self.epoch, self.turn = 0, -1
         self.start = self.before = 0  # units and batches that went before this dealing
         self.short_at: int | None = None
@@ -113,7 +115,8 @@ class Dealt:
     def begin(self) -> None:
         """Start a pass: its order is due."""
         self.turn += 1
-        self.generators.seed(mixed_seed(read_int("PL_GLOBAL_SEED") or 0, self.epoch, self.turn))
+        seed = read_int("PL_GLOBAL_SEED") or 0 if self.seed is None else self.seed
+        self.generators.seed(mixed_seed(seed, self.epoch, self.turn))
         self.place(0, before=0)
 
     def place(self, start: int, *, before: int) -> None:

@@ -34,6 +34,7 @@ class Run:
     Attributes:
         optimize: Forward, backward and step for one batch, bound when the run is built.
         transfer: A batch to the device, likewise.
+        order_seed: Of the orders that are dealt to ranks; None for one process.
         advanced: Per optimizer, whether it really stepped on the batch that just ran.
     """
 
@@ -48,6 +49,7 @@ class Run:
     train: "TrainData | None" = None
     evaluation: "dict[str, Evaluation]" = field(default_factory=dict)
     prediction: "Prediction | None" = None
+    order_seed: int | None = None
     raw_optimizers: list[Any] = field(default_factory=list)
     optimizers: list[LightningOptimizer] = field(default_factory=list)
     schedulers: list[LRSchedulerConfig] = field(default_factory=list)

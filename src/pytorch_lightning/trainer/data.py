@@ -107,6 +107,7 @@ def _ranks(trainer: "pl.Trainer", run: Run) -> Ranks:
         wrap=wrap,
         rank=places["rank"],
         world=places["num_replicas"],
+        seed=run.order_seed,
         deals=bool(trainer.use_distributed_sampler),
         pads=trainer.use_distributed_sampler == "pad",
     )

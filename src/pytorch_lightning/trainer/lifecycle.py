@@ -331,6 +331,7 @@ def _set_up(
         run.hooks.configure_sharded_model()
         run.hooks.on_configure_sharded_model()
         run.hooks.configure_model()
+    ranks.agree_on_seed(trainer, run)  # which may have been set in any of the hooks above
     strategy.build_optimizers = partial(_build_optimizers, run)
     if strategy.restore_checkpoint_after_setup:
         strategy.setup(trainer)

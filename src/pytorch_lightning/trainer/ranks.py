@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from pytorch_lightning.callbacks.agreement import decide_once
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.trainer.ckpt_path import resolve_checkpoint
+from pytorch_lightning.utilities.environ import read_int
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -26,6 +27,12 @@ def agree_on_versions(trainer: "pl.Trainer") -> None:
     versions = decide_once(trainer, lambda: [logger.version for logger in loggers])
     for logger, version in zip(loggers, versions, strict=True):
         logger.adopt(version)
+
+
+def agree_on_seed(trainer: "pl.Trainer", run: Run) -> None:
+    """Let the order of samples follow from rank 0's seed; all others may differ by rank."""
+    if trainer.world_size > 1:
+        run.order_seed = trainer.strategy.broadcast(read_int("PL_GLOBAL_SEED") or 0)
 
 
 def prepare_data(trainer: "pl.Trainer", run: Run) -> None:
