@@ -1,14 +1,50 @@
-"""A loop of forty lines with Fabric gives the weights of one with torch alone."""
+"""A loop of forty lines with Fabric gives the weights of `Trainer.fit`, and of torch alone."""
+
+import os
+import re
+from pathlib import Path
 
 import pytest
 import torch
+from tests.distributed.ranks import run_ranks
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pytorch_lightning.fabric import Fabric
 from pytorch_lightning.precision import MixedPrecision
 
+PAGE = Path(__file__).parents[2] / "docs/fabric.md"
 EPOCHS = 3
+
+
+def programs():
+    """The loop of the page, and the same with the `Trainer`."""
+    return re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)[:2]
+
+
+def _run_page(folder):
+    os.chdir(folder)
+    names = {"__name__": "__main__"}
+    for code in programs():
+        exec(compile(code, PAGE.name, "exec"), names)
+    by_hand, trained = (
+        [parameter.tolist() for parameter in names[name].parameters()]
+        for name in ("network_by_hand", "trained")
+    )
+    return names["fabric"].world_size, by_hand, trained
+
+
+def test_the_loop_of_the_page_has_forty_lines():
+    by_hand, _ = programs()
+    assert by_hand.count("\n") <= 40
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_the_loop_of_the_page_gives_the_weights_of_fit(tmp_path, world):
+    found = run_ranks(_run_page, world, str(tmp_path))
+    for ranks, by_hand, trained in found:
+        assert ranks == world
+        assert by_hand == trained == found[0][1]
 
 
 def _parts():
