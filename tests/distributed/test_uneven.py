@@ -5,7 +5,7 @@ import os
 
 import pytest
 import torch
-from tests.distributed.ranks import run_ranks
+from tests.distributed.ranks import outcomes_of_ranks, run_ranks
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -50,20 +50,25 @@ def batch_of(rank, index):
     return torch.randn(4, 3, generator=generator, dtype=torch.float64)
 
 
-def _fit(counts, accumulate, epochs=1):
+def _fit(counts, accumulate, epochs=1, strategy="ddp"):
     rank, world = int(os.environ["RANK"]), len(counts)
     module = Line()
     loader = DataLoader(Stream([batch_of(rank, i) for i in range(counts[rank])]), batch_size=None)
     trainer = pl.Trainer(
         devices=world,
-        strategy="ddp",
+        strategy=strategy,
         max_epochs=epochs,
         accumulate_grad_batches=accumulate,
         **QUIET,
     )
     trainer.fit(module, loader)
-    weights = [p.detach().tolist() for p in module.parameters()]
+    weights = [whole(p).tolist() for p in module.parameters()]
     return weights, module.seen, trainer.global_step
+
+
+def whole(parameter):
+    value = parameter.detach()
+    return value.full_tensor() if hasattr(value, "full_tensor") else value
 
 
 def oracle(counts, accumulate):
@@ -98,6 +103,23 @@ def test_streams_of_different_lengths_train_every_batch():
             torch.testing.assert_close(weights, expected, rtol=0, atol=1e-12)
         assert found[0][index][0] == found[1][index][0]
         assert found[0][index][2] == found[1][index][2] == -(-max(counts) // accumulate)
+
+
+def test_where_each_forward_waits_for_all_a_rank_without_data_goes_through_it():
+    cells = [((3, 5), 1, 1, "fsdp"), ((4, 1), 1, 1, "fsdp"), ((3, 5), 2, 1, "fsdp")]
+    found = run_ranks(_fit_all, 2, cells)
+    for index, (counts, accumulate, *_) in enumerate(cells):
+        expected = oracle(counts, accumulate)
+        for rank in range(2):
+            weights, seen, _ = found[rank][index]
+            assert seen == list(range(counts[rank])), (counts, accumulate)
+            torch.testing.assert_close(weights, expected, rtol=0, atol=1e-12)
+
+
+def test_without_any_data_such_a_rank_says_so():
+    ended = outcomes_of_ranks(_fit, 2, (0, 2), 1, 1, "fsdp")
+    assert not any(ok for ok, _, _ in ended)
+    assert "Rank 0 has no training data at all" in ended[0][2]
 
 
 def test_three_ranks_with_a_sized_loader_of_another_length_each():

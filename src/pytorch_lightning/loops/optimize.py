@@ -10,6 +10,7 @@ from pytorch_lightning.core.module import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.loops.limits import window_closes
 from pytorch_lightning.loops.manual import bind_manual, toggler
+from pytorch_lightning.loops.ragged import unchanged
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.signature import (
     Clipping,
@@ -161,9 +162,28 @@ class Step:
         if state.held[self.index] == 0:
             self.raw.zero_grad()
         state.held[self.index] += 1
+        if self.run.strategy.forward_communicates:
+            self._repeat(self.run.peers.last_batch())  # type: ignore[union-attr]  # or no rank is idle
         if closes:
             self.apart = True
             self.step(self.before_step)
+
+    def _repeat(self, batch: Any) -> None:
+        """Go through a step with the others; nothing of this rank counts or remains."""
+        run, session = self.run, self.session
+        with unchanged(run):
+            session.new_batch(batch := run.transfer(batch, 0))
+            session.hook = "training_step"
+            output = self.training_step(batch, self.state.batch)
+            weighted = as_weighted(output)
+            if weighted is not None:
+                loss: Tensor | None = weighted[0]
+            else:
+                loss = output if isinstance(output, Tensor) else _unpack(output)[0]
+            if loss is not None:
+                run.strategy.backward(loss * 0.0, self.raw)
+        session.hook = ""
+        session.no_batch()
 
     def _not_called(self) -> MisconfigurationException:
         return MisconfigurationException(

@@ -35,6 +35,8 @@ class Peers:
         self._said: tuple[Any, torch.Tensor] | None = None
         self._first: list[Any] = []
         self._has = True
+        self._repeats = run.strategy.forward_communicates
+        self._last: Any = None
 
     def next_batch(self, data: TrainData) -> Any:
         """The next batch of this rank, or `NO_DATA`.
@@ -49,10 +51,26 @@ class Peers:
         if self.count == 0:
             raise NoMoreBatches
         batch = self._take(data) if self._has else NO_DATA
+        if self._repeats and self._has:
+            self._last = batch
         self._has = self._has and not data.is_last
         data.is_last = False  # for this rank; the others may go on
         self._announce()
         return batch
+
+    def last_batch(self) -> Any:
+        """A batch for a step whose result does not count, where each forward waits for all.
+
+        Raises:
+            DataError: If this rank never had one.
+        """
+        if self._last is None:
+            raise DataError(
+                f"Rank {self.run.strategy.global_rank} has no training data at all, and with "
+                f"{type(self.run.strategy).__name__} every rank takes part in each step: give "
+                "every rank at least one batch."
+            )
+        return self._last
 
     def _look(self, data: TrainData) -> None:
         """Whether there is a first batch, which only reading it tells."""

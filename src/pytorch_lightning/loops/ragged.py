@@ -106,7 +106,7 @@ class LastRound:
         run, number = self.run, self.source.batches
         if not (run.strategy.forward_communicates and self.source.is_ragged(number)):
             return
-        with _unchanged(run):
+        with unchanged(run):
             batch = self._last if self._has_last else _first_batch(self.part, run.state.epoch)
             batch = transfer(batch, loader)
             run.session.new_batch(batch)
@@ -154,7 +154,7 @@ def _without_verbs(strategy: Any, refuse: Callable[[str], Exception]) -> Iterato
 
 
 @contextmanager
-def _unchanged(run: Run) -> Iterator[None]:
+def unchanged(run: Run) -> Iterator[None]:
     """Put everything back that a step may change: logs, metric objects, attributes, draws."""
     session, before = run.session, run.session.enter(Results(training=False))
     kept = [_Kept(child) for child in run.module.modules()]
