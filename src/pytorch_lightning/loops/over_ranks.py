@@ -60,11 +60,15 @@ class Message:
         self.idle = idle
         self.values: dict[str, Value] = {}
 
-    def add_steps(self) -> None:
-        """Add the last value of each name that was logged since such a message was sent."""
+    def add_steps(self, *, needed: bool = True) -> None:
+        """Add the last value of each name that was logged since loggers got such values.
+
+        Args:
+            needed: All ranks have to send the same names.
+        """
         for key, slot in self.results.slots.items():
             if slot.stepped and slot.on_step and slot.metric is None and slot.travels:
-                self._add(Part(key, STEP, slot.reduce), slot, slot.last, 1.0)
+                self._add(Part(key, STEP, slot.reduce), slot, slot.last, 1.0, needed=needed)
 
     def add_epochs(self) -> None:
         """Add the sums of this epoch so far, and say which metric objects there are."""
@@ -85,22 +89,25 @@ class Message:
                 used = float(getattr(slot.metric, "update_called", True))
                 self._add(Part(key, OBJECT, ""), slot, 0.0, used)
 
-    def _add(self, part: Part, slot: Slot, total: Any, weight: Any) -> None:
-        needed = slot.members
+    def _add(
+        self, part: Part, slot: Slot, total: Any, weight: Any, *, needed: bool = True
+    ) -> None:
+        of = slot.members
         rule = HOOKS[part.key[0]].logging if part.key[0] in HOOKS else None
         if part.what != STEP and rule is not None and rule.step_allowed:
-            needed = ()  # of other batches: a rank that logged none weighs nothing
-        if part.what == STEP and needed is None and self.idle:
-            needed = ()
-        self.values[part.name] = Value(total, weight, needed, self._note(slot))
+            of = ()  # of other batches: a rank that logged none weighs nothing
+        if part.what == STEP and (not needed or of is None and self.idle):
+            of = ()
+        self.values[part.name] = Value(total, weight, of, self._note(slot))
 
     def _note(self, slot: Slot) -> Any:
         """What makes the slot on a rank that does not have it."""
         flags, members = r.plain_flags(slot.flags), slot.members
+        wide = slot.public == torch.float64
         if slot.metric is None:
-            return [flags, None, None, members]
+            return [flags, None, None, members, wide]
         names = {id(child): name for name, child in self.module.named_modules()}
-        return [flags, names.get(id(slot.metric)), names.get(id(slot.collection)), members]
+        return [flags, names.get(id(slot.metric)), names.get(id(slot.collection)), members, wide]
 
     # --- there and back ---------------------------------------------------------------------------
 
@@ -118,6 +125,8 @@ class Message:
                 continue
             rows = self.exchange.counted if slot.members is None else list(slot.members)
             totals, weights = answer.values[rows, index], answer.weights[rows, index]
+            if (note := answer.notes.get(answer.names[index])) is not None:
+                slot.public = torch.float64 if note[4] else torch.float32  # as on the other ranks
             if part.what == OBJECT:
                 self._ask(slot, used=bool(weights.any()))
             else:
@@ -141,11 +150,9 @@ class Message:
     def _settle(self, slot: Slot, part: Part, value: Tensor | None) -> None:
         if value is None:
             return
-        if slot.total is None and slot.last is None:
-            slot.public = torch.get_default_dtype()
         value = value.to(slot.public)
         if part.what == STEP:
-            slot.agreed_step, slot.stepped = value, False
+            slot.agreed_step = value
         else:
             slot.agreed_epoch = value
         slot.dirty = True
