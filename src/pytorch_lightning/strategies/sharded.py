@@ -257,11 +257,14 @@ class ShardedStrategy(ParallelStrategy, ABC):
         divided_states = [divided_optimizer_state(o, s) for o, s in pairs]
         load_optimizer_states(self.optimizers, [*divided_states, *states[len(divided_states) :]])
         module = self._lightning_module
-        own = (checkpoint.get("loops") or {}).get(schema.OWN) or {}
-        if module is not None and own.get("gradients"):
-            targets = dict(module.named_parameters())
-            for name, value in own["gradients"].items():
-                own["gradients"][name] = _part(value, targets.get(name))
+        own = (checkpoint.get("loops") or {}).get(schema.OWN)
+        if module is not None and own:
+            own["gradients"] = _divided_gradients(own, module)
+
+    @property
+    def saves_alone(self) -> bool:
+        """Several processes hold parts of one state."""
+        return self.world_size == 1
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any | None = None
@@ -353,6 +356,19 @@ def _part(value: Any, like: Any) -> Any:
     if value.is_meta:
         raise CheckpointError("The checkpoint holds shapes without values: read it from a file.")
     return divided(value, like)
+
+
+def _divided_gradients(own: dict[str, Any], module: nn.Module) -> dict[str, Any]:
+    """The gradients of an open window, divided as the parameters are.
+
+    Where each process kept its own ones they become their mean, as backward would make it here.
+    """
+    apart = [part.pop("gradients", {}) for part in own.get("ranks", ())]
+    gradients = dict(own.get("gradients", {}))
+    for name in {name for part in apart for name in part}:
+        gradients[name] = sum(part[name] for part in apart if name in part) / len(apart)
+    targets = dict(module.named_parameters())
+    return {name: _part(value, targets.get(name)) for name, value in gradients.items()}
 
 
 def divided_optimizer_state(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
