@@ -18,6 +18,7 @@ from torch.utils.data import (
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import BasePredictionWriter
+from pytorch_lightning.trainer.loader_advice import advise
 
 # --- kinds of loaders ---------------------------------------------------------------------------
 
@@ -298,6 +299,12 @@ def hints(loader, verb="fit", **arguments):
 def test_few_workers(monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)), raising=False)
     assert any("num_workers=7" in hint for hint in hints(numbers(4)))
+
+
+def test_processes_share_the_cores(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    with pytest.warns(UserWarning, match=r"num_workers=3`, one less than each process's 4 cores"):
+        advise(numbers(4), "train_dataloader", processes=2)
 
 
 def test_shuffled_evaluation():

@@ -120,7 +120,7 @@ def _load_unshuffled(load: Any) -> Any:
 def _advised(run: Run, load: Any, hook: str) -> Any:
     with run.session.inside(hook):
         loader = load()
-    advise(loader, hook)
+    advise(loader, hook, processes=getattr(run.strategy, "num_processes", 1))
     return loader
 
 

@@ -21,19 +21,25 @@ from pytorch_lightning.utilities.warnings import PossibleUserWarning
 _SHUFFLING = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 
 
-def advise(loaders: Any, hook: str) -> None:
-    """Warn once about few workers, shuffled evaluation and streams that claim a length."""
-    map_leaves(loaders, DataLoader, lambda loader: _advise(loader, hook))
+def advise(loaders: Any, hook: str, *, processes: int = 1) -> None:
+    """Warn once about few workers, shuffled evaluation and streams that claim a length.
+
+    Args:
+        processes: That share the cores of this machine.
+    """
+    map_leaves(loaders, DataLoader, lambda loader: _advise(loader, hook, processes))
 
 
-def _advise(loader: "DataLoader[Any]", hook: str) -> None:
+def _advise(loader: "DataLoader[Any]", hook: str, processes: int) -> None:
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    if loader.num_workers < 2 and cores > 2:
+    share = cores // processes
+    if loader.num_workers < 2 and share > 2:
+        whose = "the cores of this machine" if processes == 1 else f"each process's {share} cores"
         warnings_given.warn(
             f"The `{hook}` has {loader.num_workers} worker(s), which may be a bottleneck; consider "
-            f"`num_workers={cores - 1}`, one less than the cores of this machine.",
+            f"`num_workers={share - 1}`, one less than {whose}.",
             category=PossibleUserWarning,
         )
     if hook != "train_dataloader" and isinstance(loader.sampler, RandomSampler):
