@@ -35,9 +35,20 @@ class Agreement:
         run.publish.join(run.strategy, run.session)
         return cls(run)
 
+    def is_due(self) -> bool:
+        """Whether to meet after the batch that just ran."""
+        state = self.run.state
+        return state.batches_seen >= state.meet_at or self._step_is_read()
+
+    def _step_is_read(self) -> bool:
+        """Whether a file or a scheduler is about to see values that all ranks reduce together."""
+        state = self.run.state
+        return bool(state.requests) or self.run.watches_steps and state.window_closed
+
     def after_batch(self) -> None:
-        """Meet at the end of a batch; values that loggers are due to get travel along."""
-        self._meet(f"after batch {self.run.state.batch - 1}", steps=self.run.publish.step_is_due())
+        """Meet at the end of a batch; values of the step travel along where somebody reads them."""
+        steps = self.run.publish.step_is_due() or self._step_is_read()
+        self._meet(f"after batch {self.run.state.batch - 1}", steps=steps)
 
     def meet(self, where: str) -> None:
         """Meet where all ranks come by in any case.
@@ -45,7 +56,7 @@ class Agreement:
         Args:
             where: For errors, such as 'after a validation'.
         """
-        self._meet(where, steps=False)
+        self._meet(where, steps=True)
 
     def _meet(self, where: str, *, steps: bool) -> None:
         run, state = self.run, self.run.state

@@ -157,7 +157,7 @@ def train_batch(run: Run, batch: Any) -> None:
     state.at = AFTER_BATCH
     if batch is not NO_DATA:
         hooks.on_train_batch_end(output, session.batch, state.batch - 1)
-    if run.agreement is not None and state.batches_seen >= state.meet_at:
+    if run.agreement is not None and run.agreement.is_due():
         run.agreement.after_batch()
     if run.publish.train.slots:
         run.publish.train_step()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pytorch_lightning.distributed.exchange import Answer, Exchange
 from pytorch_lightning.loops import results as r
 from pytorch_lightning.loops.limits import Limits
-from pytorch_lightning.loops.over_ranks import Message, Part
+from pytorch_lightning.loops.over_ranks import STEP, Message, Part
 from pytorch_lightning.loops.recording import RunSession
 from pytorch_lightning.loops.results import Results, Slot
 from pytorch_lightning.loops.state import State
@@ -192,19 +192,20 @@ class Publisher:
         assert self.module is not None
         message = Message(self.exchange, results, self.module, idle=idle)
         if steps:
-            message.add_steps()
+            message.add_steps(needed=not epoch)
         if epoch:
             message.add_epochs()
         answer = message.send(_kind(results, steps=steps, epoch=epoch), numbers, where)
         if steps and results.training:
-            agreed = (results.slots.get(Part.of(n).key) for n in answer.names)
-            self._agreed = [s for s in agreed if s is not None and s.on_step]
+            parts = [part for part in map(Part.of, answer.names) if part.what == STEP]
+            self._agreed = [results.slots[p.key] for p in parts if p.key in results.slots]
         return answer
 
     def end_epoch(self, results: Results) -> None:
         """The batches are over: a name now stands for the value of the epoch, on all ranks."""
         if self.exchange is not None:
-            self.flush(results, steps=False, epoch=True, where=f"epoch {self.state.epoch}")
+            where = f"epoch {self.state.epoch}"
+            self.flush(results, steps=results.training, epoch=True, where=where)
         results.end_epoch()
 
     def close_loader(self, results: Results, loader: int) -> None:

@@ -69,8 +69,11 @@ def optimizer_index(optimizers: list[Any], config: LRSchedulerConfig) -> int | N
 
 def _metric(run: Run, config: LRSchedulerConfig) -> Any:
     known = run.publish.callback_metrics()
-    if config.monitor in known:
-        return known[config.monitor]
+    metric = known.get(str(config.monitor))
+    if run.state.several:  # else learning rates, and weights, would part
+        metric = run.strategy.broadcast(None if metric is None else metric.cpu())
+    if metric is not None:
+        return metric
     message = (
         f"`ReduceLROnPlateau` watches {config.monitor!r}, which was not logged. Available: "
         f"{', '.join(sorted(known)) or 'nothing'}.{did_you_mean(str(config.monitor), known)} "

@@ -392,6 +392,9 @@ def _build_optimizers(run: Run) -> tuple[list[Any], list[Any]]:
         o.optimizer if type(o) is LightningOptimizer else o for o in configured.optimizers
     ]
     run.schedulers = configured.schedulers
+    run.watches_steps = any(
+        config.reduce_on_plateau and config.interval == "step" for config in run.schedulers
+    )
     run.optimizers = [LightningOptimizer(optimizer) for optimizer in run.raw_optimizers]
     run.session.optimizers, run.session.schedulers = run.optimizers, run.schedulers
     return run.raw_optimizers, run.schedulers
