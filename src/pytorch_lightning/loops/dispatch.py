@@ -46,7 +46,7 @@ class Hooks:
     def __init__(self) -> None:
         self.heard: frozenset[str] = frozenset()
         self.in_step = True  # does anybody hear a hook between `training_step` and the update?
-        self.one_by_one: dict[str, list[Listener]] = {}  # hooks of which nobody may be left out
+        self.one_by_one: dict[str, list[Listener]] = {}  # where each is called for itself
         self.save_callbacks: list[Listener] = []  # `on_save_checkpoint`; weights alone skip these
         self.save_owners: list[Listener] = []
 
@@ -85,7 +85,7 @@ class Hooks:
                 own = profile(name, own) if own is not None else None
             if listeners or late or own is not None:
                 heard.add(name)
-            if name in ("on_exception", "teardown"):
+            if name in ("on_exception", "prepare_data", "teardown"):
                 self.one_by_one[name] = [*listeners, *filter(None, [own]), *late]
             setattr(self, name, _caller(session, name, listeners, own, late))
         self._join_hooks_around_batches()

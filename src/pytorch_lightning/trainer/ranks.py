@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning.callbacks.agreement import decide_once
+from pytorch_lightning.core.hooks import is_overridden_hook
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.trainer.ckpt_path import resolve_checkpoint
 from pytorch_lightning.utilities.environ import read_int
@@ -38,8 +39,11 @@ def agree_on_seed(trainer: "pl.Trainer", run: Run) -> None:
 def prepare_data(trainer: "pl.Trainer", run: Run) -> None:
     """Call `prepare_data` once per machine, or once in all; everybody waits until it is done."""
     strategy = run.strategy
-    owner = run.datamodule if run.datamodule is not None else run.module
-    per_node = getattr(owner, "prepare_data_per_node", True)
-    if (strategy.local_rank if per_node else strategy.global_rank) == 0:
-        run.hooks.prepare_data()
+    owners = [run.module] if run.datamodule is None else [run.datamodule, run.module]
+    preparing = [owner for owner in owners if is_overridden_hook(owner, "prepare_data")]
+    for owner, listener in zip(preparing, run.hooks.one_by_one["prepare_data"], strict=True):
+        per_node = getattr(owner, "prepare_data_per_node", True)
+        if (strategy.local_rank if per_node else strategy.global_rank) == 0:
+            with run.session.inside("prepare_data"):
+                listener()
     strategy.barrier("prepare_data")
