@@ -272,3 +272,46 @@ def _save_nowhere(world, path):
 def test_a_path_that_no_process_shares_is_refused():
     for text in run_ranks(_save_nowhere, 2, 2, "memory://somewhere/parts.ckpt"):
         assert "state_dict_type='full'" in text
+
+
+class Midway(pl.Callback):
+    """Saves while a window is open."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if batch_idx == 1 and not os.path.exists(self.path):
+            trainer.strategy.barrier()
+            trainer.save_checkpoint(self.path)
+
+
+def _window(world, path, strategy, state_dict_type):
+    """Three batches to a step; the file is saved after two of them, and goes on if it is there."""
+    module = Kept().double()
+    if strategy == "fsdp":
+        strategy = FSDPStrategy(state_dict_type=state_dict_type, auto_wrap_policy=CLASSES)
+    there = os.path.exists(path)
+    callbacks = [] if there else [Midway(path)]
+    options = {**OPTIONS, "accumulate_grad_batches": 3, "callbacks": callbacks, "max_epochs": 1}
+    trainer = pl.Trainer(devices=world, strategy=strategy, **options)
+    trainer.fit(module, mine(world), ckpt_path=path if there else None)
+    return whole(module)
+
+
+@pytest.mark.parametrize(
+    ("saved_by", "loaded_by"),
+    [
+        ((2, "fsdp", "sharded"), (2, "fsdp", "full")),
+        ((2, "fsdp", "full"), (2, "ddp", None)),
+        ((2, "ddp", None), (2, "fsdp", "sharded")),
+    ],
+)
+def test_an_open_window_goes_on(tmp_path, saved_by, loaded_by):
+    path = str(tmp_path / "window.ckpt")
+    module = Kept().double()
+    trainer = pl.Trainer(devices=1, max_epochs=1, accumulate_grad_batches=3, **OPTIONS)
+    trainer.fit(module, batches())
+    for world, *how in (saved_by, loaded_by):
+        for weights in run_ranks(_window, world, world, path, *how):
+            assert_close(weights, whole(module))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pytorch_lightning.loops.results import GRAPH, REDUCE, reduction
 from pytorch_lightning.loops.run import Run
+from pytorch_lightning.utilities.dtensor import is_dtensor
 from pytorch_lightning.utilities.environ import read_int
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
@@ -27,6 +28,8 @@ def with_all_ranks(run: Run, own: Own) -> Own:
     if not run.state.several or run.failed:
         return own
     mine = {name: own[name] for name in _OF_A_RANK if name in own}
+    if any(map(is_dtensor, own.get("gradients", {}).values())):
+        del mine["gradients"]  # all ranks together hold one mean
     return {**own, "ranks": run.strategy.gather_objects(mine)}
 
 
@@ -44,7 +47,8 @@ def of_this_rank(run: Run, own: Own) -> Own:
     )
     shared: Own = {
         "rng": None,
-        "gradients": _mean_gradients([part.get("gradients", {}) for part in parts]),
+        "gradients": _mean_gradients([part.get("gradients", {}) for part in parts])
+        or own.get("gradients", {}),
         "weights": [sum(w) / world for w in zip(*(p.get("weights", []) for p in parts))],  # noqa: B905
         "train": parts[0].get("train"),
         "validation": parts[0].get("validation"),
