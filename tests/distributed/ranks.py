@@ -121,6 +121,7 @@ def _work(
     from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
     torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # as in a program: workers of loaders
     rank_zero_only.rank = int(env["RANK"])
     try:
         path, name = place
