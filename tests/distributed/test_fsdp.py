@@ -6,6 +6,7 @@ import os
 import pytest
 import torch
 from tests.distributed.ranks import run_ranks
+from tests.distributed.test_uneven import Line, Stream, batch_of, oracle
 from torch import nn
 
 import pytorch_lightning as pl
@@ -340,6 +341,11 @@ def _precisions(world):
         found[name] = (module.seen, kinds, finite, type(plugin).__name__)
     from torch.distributed.fsdp import MixedPrecision
 
+    module = Overflow()
+    plugin = FSDPPrecision("16-mixed", torch.amp.GradScaler("cpu", init_scale=256.0), "cpu")
+    trainer = fit(module, FSDPStrategy(precision_plugin=plugin), world, precision=None)
+    found["skipped"] = module.moved, trainer.precision_plugin.scaler.get_scale()
+
     own = Typed()
     types = MixedPrecision(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
     fit(own, FSDPStrategy(mixed_precision=types), world, precision="32-true")
@@ -365,16 +371,41 @@ class Typed(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.01)
 
 
+class Overflow(pl.LightningModule):
+    """One rank has a gradient that is not finite, in its second batch."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(4, 2)
+        self.moved, self.before = [], None
+
+    def training_step(self, batch, batch_idx):
+        bad = batch_idx == 1 and self.global_rank == 0
+        return self.layer(batch).pow(2).mean() * (float("inf") if bad else 1.0)
+
+    def on_train_batch_start(self, batch, batch_idx):
+        self.before = whole(self)
+
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        self.moved.append(whole(self) != self.before)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
 def test_every_precision_trains():
     b, h, f = "torch.bfloat16", "torch.float16", "torch.float32"
     for found in run_ranks(_precisions, 2, 2):
-        assert all(found[n][2] and found[n][3] == "FSDPPrecision" for n in found if n != "own")
+        skipped, own = found.pop("skipped"), found.pop("own")
+        assert all(finite and name == "FSDPPrecision" for _, _, finite, name in found.values())
+        assert skipped == ([True, False, True, True], 128.0)  # on all ranks
         assert {batch for batch, _, _ in found["bf16-mixed"][0]} == {f}
         assert found["bf16-mixed"][1] == found["16-mixed"][1] == {f}
         assert {inside for _, _, inside in found["bf16-mixed"][0]} == {b}
         assert {inside for _, _, inside in found["16-mixed"][0]} == {h}
         assert found["bf16-true"][1] == {b} and found["16-true"][1] == {h}
-        assert found["32-true"][1] == {f} and found["own"][1] == {f}
+        assert found["32-true"][1] == own[1] == {f}
 
 
 def _evaluate(world, use):
@@ -420,6 +451,29 @@ def test_a_compiled_module_trains():
     fit(module)
     for weights in run_ranks(_compiled, 2, 2):
         assert_close(weights, whole(module))
+
+
+def _uneven(counts, accumulate):
+    rank = int(os.environ["RANK"])
+    module = Line()
+    stream = Stream([batch_of(rank, index) for index in range(counts[rank])])
+    trainer = pl.Trainer(
+        devices=len(counts),
+        strategy=FSDPStrategy(auto_wrap_policy={nn.Linear}),
+        max_epochs=1,
+        accumulate_grad_batches=accumulate,
+        **QUIET,
+    )
+    trainer.fit(module, torch.utils.data.DataLoader(stream, batch_size=None))
+    return [weights for _, weights in sorted(whole(module).items())], module.seen
+
+
+@pytest.mark.parametrize(("counts", "accumulate"), [((3, 5), 1), ((4, 1), 2)])
+def test_streams_of_different_lengths_train_every_batch(counts, accumulate):
+    bias, weight = oracle(counts, accumulate)[::-1]
+    for rank, (found, seen) in enumerate(run_ranks(_uneven, 2, counts, accumulate, limit=30)):
+        assert seen[: counts[rank]] == list(range(counts[rank]))
+        torch.testing.assert_close(found, [bias, weight], rtol=0, atol=1e-12)
 
 
 # --- what is refused ----------------------------------------------------------------------------
