@@ -326,6 +326,46 @@ def test_each_loader_of_a_collection_is_dealt():
         assert feed.length() == 2 == feed.rounds()
 
 
+def test_evaluation_of_joined_loaders_loses_no_batch_of_the_longest():
+    loaders = [DataLoader(Numbers(5)), DataLoader(Numbers(1))]
+    seen = []
+    for rank in range(3):
+        feed = open_source(
+            CombinedLoader(loaders, "max_size_cycle"), ranks=Ranks(rank, 3), training=False
+        )
+        feed.begin(0)
+        seen += [(first.item(), second.item()) for first, second in feed]
+        assert [feed.is_ragged(batch) for batch in range(3)] == [False, True, False]
+    assert sorted(seen) == [(i, 0) for i in range(5)]
+
+
+def test_joined_loaders_are_ragged_where_the_joined_batches_are():
+    for sizes, limit, ragged in (((5, 4), 9, None), ((5, 9), 9, 2), ((5, 9), 2, None)):
+        loaders = [DataLoader(Numbers(size)) for size in sizes]
+        ranks = Ranks(0, 2)
+        feed = open_source(
+            CombinedLoader(loaders, "min_size"), ranks=ranks, training=False, limit=limit
+        )
+        feed.begin(0)
+        assert [b for b in range(6) if feed.is_ragged(b)] == ([] if ragged is None else [ragged])
+
+
+def test_workers_that_persist_get_the_orders_of_each_epoch():
+    found = []
+    for persistent in (False, True):
+        loader = DataLoader(
+            Numbers(12), 2, shuffle=True, num_workers=1, persistent_workers=persistent
+        )
+        source = Source(deal(loader, rank=1, world=2, training=True))
+        epochs = []
+        for epoch in (0, 1):
+            source.begin(epoch)
+            epochs.append([batch.tolist() for batch in source])
+        source.close()
+        found.append(epochs)
+    assert found[0] == found[1] and found[0][0] != found[0][1]
+
+
 def test_a_loader_that_goes_round_shuffles_anew():
     loaders = [DataLoader(Numbers(40)), DataLoader(Numbers(20), shuffle=True)]
     feed = open_source(loaders, ranks=Ranks(0, 2))

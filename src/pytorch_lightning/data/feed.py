@@ -8,7 +8,7 @@ from torch.utils._pytree import tree_unflatten
 
 from pytorch_lightning.data.combined import CombinedLoader, flatten, is_collection
 from pytorch_lightning.data.dealing import ALONE, Ranks
-from pytorch_lightning.data.position import Source
+from pytorch_lightning.data.position import Source, length_of
 from pytorch_lightning.utilities.exceptions import CheckpointError, DataError
 
 
@@ -62,8 +62,14 @@ class Feed:
             raise ValueError(f"`mode={mode!r}` does not join batches: pass one of {list(_TAKE)}.")
         self.mode = mode
         self.world = ranks.world
+        # loaders that go round repeat samples in any case: what a rank has of them is never nothing
+        longest = max(map(length_of, parts), default=0) if mode == "max_size_cycle" else 0
         self.sources = [
-            Source(ranks.deal(part, training=training), rank=ranks.rank, world=ranks.world)
+            Source(
+                ranks.deal(part, training=training or length_of(part) < longest),
+                rank=ranks.rank,
+                world=ranks.world,
+            )
             for part in parts
         ]
         self._start = self._before = 0  # batches of all ranks, and of this one, before a resume
@@ -110,8 +116,12 @@ class Feed:
         return any(source.may_be_ragged for source in self.sources)
 
     def is_ragged(self, batch: int) -> bool:
-        """Whether other ranks may have no batch of this number."""
-        return any(source.is_ragged(batch) for source in self.sources)
+        """Whether other ranks have no batch of this number."""
+        first, last = zip(*(source.ends() for source in self.sources), strict=True)
+        if math.inf in last:
+            return any(source.is_ragged(batch) for source in self.sources)
+        limit = self._pass_limit()
+        return self._joined(list(first), limit) <= batch < self._joined(list(last), limit)
 
     def _limit_of(self, index: int) -> float:
         return self.loader.limit_of(index) if isinstance(self.loader, CombinedLoader) else math.inf

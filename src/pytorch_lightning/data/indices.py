@@ -275,7 +275,7 @@ class IndexStream:
             units //= pace["batch_size"]
         elif dealt.share.batch_size and not pace["batch_size"]:
             units *= dealt.share.batch_size
-        dealt.turn = pace["turn"]
+        dealt.turn, dealt.is_drawn = pace["turn"], self.at_first is not None
         dealt.place(units, before=batches)
         return dealt
 

@@ -78,6 +78,10 @@ class Source:
         """Whether other ranks have no batch of this number."""
         return self.dealt is not None and self.dealt.short_at == batch
 
+    def ends(self) -> tuple[float, float]:
+        """After how many batches the first and the last rank are through with the pass."""
+        return self.dealt.ends() if self.dealt is not None else (self.length(), self.length())
+
     @property
     def may_be_ragged(self) -> bool:
         """Whether a last batch may have none beside it on other ranks."""

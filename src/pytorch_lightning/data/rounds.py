@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, cycle, islice
 from typing import Any
 
@@ -94,6 +94,7 @@ class Dealt:
         sampler: Of the user.
         short_at: Once the last round is drawn: the number of the batch in it, if ranks go without.
         first_round: What the first round of the pass is made of, once it is drawn.
+        is_drawn: Whether anything of the pass is.
         was_asked: Whether anybody ever began a pass.
     """
 
@@ -101,7 +102,8 @@ class Dealt:
         self.sampler = sampler
         self.share = share
         self.seed: int | None = None
-        self.epoch, self.turn = 0, -1
+        self.epoch = self.turn = 0
+        self.is_drawn = False
         self.start = self.before = 0  # units and batches that went before this dealing
         self.short_at: int | None = None
         self.first_round: list[Any] | None = None
@@ -110,11 +112,12 @@ class Dealt:
 
     def set_epoch(self, epoch: int) -> None:
         """The next pass is the first one of this epoch."""
-        self.epoch, self.turn = epoch, -1
+        self.epoch, self.turn, self.is_drawn = epoch, 0, False
 
     def begin(self) -> None:
-        """Start a pass: its order is due."""
-        self.turn += 1
+        """Start a pass: its order is due. Torch may begin one twice before it draws anything."""
+        self.turn += self.is_drawn
+        self.is_drawn = False
         seed = read_int("PL_GLOBAL_SEED") or 0 if self.seed is None else self.seed
         self.generators.seed(mixed_seed(seed, self.epoch, self.turn))
         self.place(0, before=0)
@@ -153,6 +156,12 @@ class Dealt:
         """The batches of this rank in the running pass, from the epoch's start."""
         return self.before + self.share.length(max(self.units() - self.start, 0))
 
+    def ends(self) -> tuple[float, float]:
+        """After how many batches the first and the last rank are through with the running pass."""
+        left = max(self.units() - self.start, 0)
+        last = replace(self.share, rank=self.share.world - 1)
+        return self.before + last.length(left), self.before + self.share.rounds(left)
+
     def limited(self, limit: float) -> float:
         """What a limit of batches per rank becomes in a pass that others began."""
         if limit == math.inf:
@@ -178,6 +187,7 @@ class Dealt:
             drawn: The order from its start.
             known: Units at that place that were drawn before and are not drawn alike again.
         """
+        self.is_drawn = True
         order = self._whole(drawn)
         rounds = self._lazily(drawn, known) if order is None else self._of_sequence(order)
         yield from rounds
