@@ -1,7 +1,6 @@
 """Documented names that cannot be had here, and what to write instead."""
 
 _MIXED = 'use `Trainer(precision="bf16-mixed")` or "32-true"'
-_CPU = 'use `Trainer(accelerator="cpu")`'
 _SEEN = "write a `Callback` with the hooks that you need"
 _CONFIG = "write the script with `argparse` and `Trainer(**vars(arguments))`"
 _TUNE = "try a few values in a loop around `Trainer.fit`"
@@ -14,9 +13,10 @@ _FREEZE = "set `requires_grad` in `on_train_epoch_start` of a `Callback`"
 _PRUNE = "call `torch.nn.utils.prune` in a `Callback`"
 _QUANTIZE = "use the `torchao` package on the module"
 _ENUM = "compare with the plain string"
+_XLA_STATS = "log `trainer.accelerator.get_device_stats(device)` in a `Callback`"
 _GONE_DEVICE = "this kind of device is supported no more; use another accelerator"
-_DDP = 'use `strategy="ddp"` where it is available, else one device'
-_FSDP = 'use `strategy="fsdp"` where it is available, else one device'
+_DDP = 'use `strategy="ddp"`'
+_FSDP = 'use `strategy="fsdp"`'
 _ASYNC = "use `TorchCheckpointIO`"
 
 _PRECISIONS = {
@@ -75,7 +75,7 @@ UNBUILT_NAMES: dict[str, dict[str, str]] = {
         "StochasticWeightAveraging": _SWA,
         "ThroughputMonitor": "log batches per second in `on_train_batch_end`",
         "WeightAveraging": _SWA,
-        "XLAStatsMonitor": _GONE_DEVICE,
+        "XLAStatsMonitor": _XLA_STATS,
     },
     "cli": _CLI,
     "data.combined": {
@@ -169,7 +169,7 @@ UNBUILT_MODULES: dict[str, str] = {
     "callbacks.stochastic_weight_avg": _SWA,
     "callbacks.throughput_monitor": "log batches per second in `on_train_batch_end`",
     "callbacks.weight_averaging": _SWA,
-    "callbacks.xla_stats_monitor": _GONE_DEVICE,
+    "callbacks.xla_stats_monitor": _XLA_STATS,
     "cli": _CONFIG,
     "lite": _LOOP,
     "loggers.comet": _LOGGER,
@@ -192,7 +192,7 @@ UNBUILT_MODULES: dict[str, str] = {
     "utilities.device_parser": "pass `accelerator` and `devices` to the `Trainer`",
     "utilities.fetching": "pass any iterable as a loader",
     "utilities.meta": "use `torch.device('meta')` as a context manager",
-    "utilities.xla_device": _GONE_DEVICE,
+    "utilities.xla_device": "use `XLAAccelerator.is_available()`",
 }
 
 
