@@ -410,3 +410,39 @@ def test_other_ranks_train_what_is_left_of_an_epoch(tmp_path, before, now, left,
     assert sum((rest + seen).values()) - 24 == (2 if now == 3 else 0)  # the last round is padded
     second = [i for epochs, *_ in found for batch in epochs[1] for i in batch]
     assert sorted(second) == list(range(24))
+
+
+class Forwards(Sees):
+    """Its steps gather its weights."""
+
+    def validation_step(self, batch, batch_idx):
+        self(batch)
+        super().validation_step(batch, batch_idx)
+
+    def predict_step(self, batch, batch_idx, dataloader_idx=0):
+        self(batch)
+        return super().predict_step(batch, batch_idx)
+
+    def forward(self, batch):
+        return self.layer(batch)
+
+
+def _sharded():
+    module = Forwards()
+    trainer = quiet(strategy="fsdp", precision="64-true")
+    found = []
+    for n in (5, 1):  # one rank repeats a batch; one has none at all
+        loader = DataLoader(Numbers(n), batch_size=2)
+        value = trainer.validate(module, loader, verbose=False)[0]["square"]
+        found.append((value, [p.tolist() for p in trainer.predict(module, loader)]))
+    return module.seen, found
+
+
+def test_a_sharded_module_is_evaluated_on_a_ragged_round():
+    both = run_ranks(_sharded, 2, limit=40)
+    assert [seen for seen, _ in both] == [[[0, 1], [4], [0]], [[2, 3]]]
+    for _, found in both:
+        for n, (value, predicted) in zip((5, 1), found, strict=True):
+            batches, mean = alone(n, 2)
+            assert value == pytest.approx(mean, abs=1e-12)
+            assert predicted == [[2.0 * i for i in batch] for batch in batches]
