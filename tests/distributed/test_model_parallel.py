@@ -1,10 +1,9 @@
 """A module that the user divides, along data and along layers, against one process."""
 
-import os
 
 import pytest
 import torch
-from tests.distributed.ranks import outcomes_of_ranks, run_ranks
+from tests.distributed.ranks import run_ranks
 from tests.distributed.test_fsdp import (
     IN_64_BITS,
     QUIET,
@@ -119,3 +118,54 @@ def _on_meta():
     trainer.fit(module, batches(1))
     weights = whole(module)["net.0.weight"]
     return strategy.broadcast(weights), weights
+
+
+def test_what_the_grid_needs_is_said():
+    found = run_ranks(_refused, 2)
+    for texts in found:
+        assert "has no `configure_model`" in texts[0]
+        assert "2 x 3 = 6 processes are asked for, and this run has 2" in texts[1]
+    with pytest.raises(ValueError, match="pass a number from 1 on, or 'auto'"):
+        ModelParallelStrategy(data_parallel_size=0)
+
+
+class Undivided(Grid):
+    configure_model = pl.LightningModule.configure_model
+
+
+def _refused():
+    found = []
+    for module, sizes in ((Undivided(), (1, 2)), (Grid(), (2, 3))):
+        trainer = pl.Trainer(devices=2, strategy=ModelParallelStrategy(*sizes), **OPTIONS)
+        with pytest.raises(MisconfigurationException) as caught:
+            trainer.fit(module, batches(1))
+        found.append(str(caught.value))
+    return found
+
+
+def _saved(folder, parts):
+    """Two by one processes of data save, one by two of layers go on."""
+    found = []
+    for sizes, path in (((2, 1), None), ((1, 2), f"{folder}/grid.ckpt")):
+        strategy = ModelParallelStrategy(*sizes, save_distributed_checkpoint=parts)
+        options = {**OPTIONS, "max_epochs": 1 if path is None else 2}
+        trainer = pl.Trainer(devices=2, strategy=strategy, **options)
+        module = Grid()
+        share = [batch[strategy.data_rank :: strategy.data_world] for batch in batches()]
+        trainer.fit(module, share, ckpt_path=path)
+        trainer.save_checkpoint(f"{folder}/grid.ckpt")
+        found.append(whole(module))
+    return found
+
+
+@pytest.mark.parametrize("parts", [True, False])
+def test_a_checkpoint_of_one_grid_goes_on_in_another(tmp_path, parts):
+    expected = []
+    for epochs in (1, 2):
+        module = Grid()
+        fit(module, max_epochs=epochs)
+        expected.append(whole(module))
+    for found in run_ranks(_saved, 2, str(tmp_path), parts):
+        for ours, theirs in zip(found, expected, strict=True):
+            assert_close(ours, theirs)
+    assert (tmp_path / "grid.ckpt").is_dir() is parts

@@ -32,6 +32,12 @@ def capture(run: Run, callbacks: Sequence[Any], *, weights_only: bool) -> dict[s
 
 def _capture(run: Run, callbacks: Sequence[Any], *, weights_only: bool) -> dict[str, Any]:
     state, strategy, module = run.state, run.strategy, run.module
+    if run.failed and state.several and strategy.forward_communicates:
+        raise CheckpointError(
+            "The module is divided among processes, and one of them failed: the parts of all of "
+            "them cannot be brought together any more. Save as the run goes on, with "
+            "`ModelCheckpoint`."
+        )
     before = run.before_batch if run.in_batch else None
     saved = before.state if before is not None else state.state_dict()
     weights = strategy.lightning_module_state_dict()

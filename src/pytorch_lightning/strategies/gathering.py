@@ -20,7 +20,7 @@ def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 def passage(module: nn.Module) -> Callable[..., Any]:
-    """A way to call functions as if they were a module's `forward`: with its parameters gathered."""
+    """A way to call functions as a module's `forward` is called: with its parameters gathered."""
     from torch.distributed.fsdp import register_fsdp_forward_method
 
     module.__dict__[_PASSAGE] = call
