@@ -143,3 +143,34 @@ def test_the_next_epoch_begins_for_all(epochs):
     found = run_ranks(_fit, 2, (2, 3), 1, epochs)
     assert found[0][0] == found[1][0]
     assert found[0][2] == found[1][2] == 3 * epochs
+
+
+class Manual(Line):
+    def __init__(self):
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        self.seen.append(batch_idx)
+        self.optimizers().zero_grad()
+        self.manual_backward(self.layer(batch).pow(2).mean())
+        self.optimizers().step()
+
+
+def _fit_by_hand(cells):
+    rank, found = int(os.environ["RANK"]), []
+    for counts in cells:
+        module = Manual()
+        batches = [batch_of(rank, i) for i in range(counts[rank])]
+        trainer = pl.Trainer(devices=2, strategy="ddp", max_epochs=1, **QUIET)
+        trainer.fit(module, DataLoader(Stream(batches), batch_size=None))
+        found.append((module.seen, [p.detach().tolist() for p in module.parameters()]))
+    return found
+
+
+def test_manual_optimization_ends_with_the_first_rank_that_has_no_more():
+    cells = [(3, 5), (0, 3), (2, 2)]
+    first, second = run_ranks(_fit_by_hand, 2, cells)
+    for counts, one, other in zip(cells, first, second, strict=True):
+        assert one == other
+        assert one[0] == list(range(min(counts)))

@@ -101,26 +101,31 @@ class Peers:
         assert self._said is not None
         work, flag = self._said
         work.wait()
-        self._following, self._said = int(flag), None
+        following, self._said = int(flag), None
+        if following < self.world and not self.run.module.automatic_optimization:
+            if following:
+                _say_cut()
+            following = 0
+        self._following = following
 
     def settle(self, data: TrainData) -> None:
         """After a step: was it the last one?"""
         self._wait()
         assert self._following is not None
         data.is_last = self._following == 0
-        if self._following < self.world and not self.run.module.automatic_optimization:
-            data.is_last = True
-            if self._following:
-                warnings_given.warn(
-                    "With manual optimization the epoch ends for all ranks with the first one "
-                    "that has no more data; the batches that others have left are not trained. "
-                    "Give all ranks the same number: `limit_train_batches=...`."
-                )
 
     def forget(self) -> None:
         """A pass is left before its end: nobody waits for the flag that is under way."""
         if self._said is not None:
             self._wait()
+
+
+def _say_cut() -> None:
+    warnings_given.warn(
+        "With manual optimization the epoch ends for all ranks with the first one that has no more "
+        "data; the batches that others have left are not trained. Give all ranks the same number: "
+        "`limit_train_batches=...`."
+    )
 
 
 def meet_peers(run: Run) -> Peers | None:
