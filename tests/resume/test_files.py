@@ -207,3 +207,21 @@ def test_from_the_middle_of_an_epoch_of_another_release(tmp_path):
     assert (trainer.current_epoch, trainer.global_step) == (2, 15)
     for tensor, expected in zip(module.parameters(), by_hand(path, 2)[1].values(), strict=True):
         assert torch.equal(tensor, expected)
+
+
+def _in_float64(folder, epochs, path=None):
+    pl.seed_everything(1 if path is None else 2, verbose=False)
+    module = Net()
+    trainer = quiet(folder, precision="64-true", max_epochs=epochs)
+    trainer.fit(module, loader(), ckpt_path=path)
+    return module, trainer
+
+
+def test_a_module_of_float32_that_trains_in_float64_goes_on_exactly(tmp_path):
+    whole, _ = _in_float64(tmp_path, 3)
+    _, trainer = _in_float64(tmp_path, 1)
+    trainer.save_checkpoint(tmp_path / "one.ckpt")
+    resumed, _ = _in_float64(tmp_path, 3, tmp_path / "one.ckpt")
+    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert one.dtype == torch.float64
+        assert torch.equal(one, other)

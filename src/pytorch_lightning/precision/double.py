@@ -20,6 +20,7 @@ class DoublePrecision(Precision):
     """Trains in float64."""
 
     precision = "64-true"
+    widens = True
 
     def __init__(self) -> None:
         self._context = DefaultDtype(torch.float64)

@@ -34,6 +34,9 @@ class Precision:
     step_skipped: bool = False
     """Whether the last `optimizer_step` left the weights alone because of non-finite gradients."""
 
+    widens: bool = False
+    """Whether parameters get more digits, which weights of a checkpoint must find in place."""
+
     @plain
     def connect(
         self, model: nn.Module, optimizers: list[Optimizer], lr_schedulers: list[Any]

@@ -350,6 +350,8 @@ def _restore(
     rank_zero_info(f"Restoring states from the checkpoint at {path}")
     checkpoint = run.strategy.load_checkpoint(path, weights_only=weights_only)
     checkpoint = migrate_checkpoint(checkpoint)
+    if run.strategy.precision_plugin.widens:
+        run.strategy.precision_plugin.convert_module(run.module)
     snapshot.restore_weights(run, checkpoint)
     snapshot.restore_datamodule(run, checkpoint)
     snapshot.restore_callbacks(run, trainer.callbacks, checkpoint, trainer)
