@@ -43,7 +43,6 @@ from pytorch_lightning.trainer.requeue import Requeued
 from pytorch_lightning.trainer.signals import heed_signals
 from pytorch_lightning.trainer.states import RunningStage, TrainerFn, TrainerStatus
 from pytorch_lightning.trainer.tables import print_results
-from pytorch_lightning.utilities.compile import from_compiled
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ def fit(
     weights_only: bool | None,
 ) -> None:
     """Set up, train, tear down."""
-    module = _module_of(trainer, model)
+    module = verify.module_of(trainer, model)
     trainer._progress.forget_wishes()
     if isinstance(train_dataloaders, LightningDataModule):
         train_dataloaders, datamodule = None, train_dataloaders
@@ -115,7 +114,7 @@ def evaluate(
     weights_only: bool | None,
 ) -> list[dict[str, float]]:
     """Set up, validate or test, tear down."""
-    module, given = _module_or_last(trainer, model, stage)
+    module, given = verify.module_or_last(trainer, model, stage)
     if isinstance(dataloaders, LightningDataModule):
         dataloaders, datamodule = None, dataloaders
     data.check_sources(datamodule, dataloaders=dataloaders)
@@ -151,7 +150,7 @@ def predict(
     weights_only: bool | None,
 ) -> Any:
     """Set up, predict, tear down."""
-    module, given = _module_or_last(trainer, model, "predict")
+    module, given = verify.module_or_last(trainer, model, "predict")
     if isinstance(dataloaders, LightningDataModule):
         dataloaders, datamodule = None, dataloaders
     data.check_sources(datamodule, dataloaders=dataloaders)
@@ -173,32 +172,6 @@ def predict(
 
 
 # --- the parts of all of them -------------------------------------------------------------------
-
-
-def _module_of(trainer: "pl.Trainer", model: Any) -> LightningModule:
-    if isinstance(model, type):
-        raise TypeError(
-            f"`model={model.__name__}` is a class; pass an instance: `{model.__name__}()`."
-        )
-    if hasattr(model, "_orig_mod"):
-        model = from_compiled(model)
-    if not isinstance(model, LightningModule):
-        raise TypeError(
-            "`model` must be a `LightningModule` or a compiled one, got "
-            f"{type(model).__qualname__}."
-        )
-    return model
-
-
-def _module_or_last(trainer: "pl.Trainer", model: Any, stage: str) -> tuple[LightningModule, bool]:
-    if model is not None:
-        return _module_of(trainer, model), True
-    if trainer.lightning_module is None:
-        verb = "validate" if stage == "validation" else stage
-        raise TypeError(
-            f"`Trainer.{verb}()` without a model, and none was run before: pass `model=...`."
-        )
-    return trainer.lightning_module, False
 
 
 @contextmanager

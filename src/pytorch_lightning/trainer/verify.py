@@ -7,6 +7,7 @@ from pytorch_lightning.core.module import LightningModule
 from pytorch_lightning.core.optimizer import Configured
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.signature import asks_for_optimizer
+from pytorch_lightning.utilities.compile import from_compiled
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from pytorch_lightning.utilities.suggest import nearest
@@ -183,3 +184,31 @@ def _differ(one: Any, other: Any) -> bool:
         return bool(type(one) is not type(other) or one != other)
     except Exception:  # values that cannot be compared, such as arrays
         return one is not other
+
+
+def module_of(trainer: "pl.Trainer", model: Any) -> LightningModule:
+    """The module that an entry point was given, also where it is compiled."""
+    if isinstance(model, type):
+        raise TypeError(
+            f"`model={model.__name__}` is a class; pass an instance: `{model.__name__}()`."
+        )
+    if hasattr(model, "_orig_mod"):
+        model = from_compiled(model)
+    if not isinstance(model, LightningModule):
+        raise TypeError(
+            "`model` must be a `LightningModule` or a compiled one, got "
+            f"{type(model).__qualname__}."
+        )
+    return model
+
+
+def module_or_last(trainer: "pl.Trainer", model: Any, stage: str) -> tuple[LightningModule, bool]:
+    """The module that was given, else that of the run before; and whether it was given."""
+    if model is not None:
+        return module_of(trainer, model), True
+    if trainer.lightning_module is None:
+        verb = "validate" if stage == "validation" else stage
+        raise TypeError(
+            f"`Trainer.{verb}()` without a model, and none was run before: pass `model=...`."
+        )
+    return trainer.lightning_module, False
