@@ -13,6 +13,7 @@ Where `state.at` is read, a resumed run enters the loop at the point where it wa
 import time
 from typing import Any
 
+from pytorch_lightning.distributed.unison import in_unison
 from pytorch_lightning.loops import limits
 from pytorch_lightning.loops.evaluate import evaluate, sanity_check
 from pytorch_lightning.loops.marks import serve_requests
@@ -140,6 +141,8 @@ def train_batch(run: Run, batch: Any) -> None:
         session.samples = None
         if hooks.on_train_batch_start(batch, state.batch) == -1:
             run.in_batch = False
+            if state.several:
+                in_unison(f"`on_train_batch_start` returned -1 for batch {state.batch}", cure=_CUT)
             state.epoch_is_cut = True
             step_schedulers(run, plateau=False, epoch=True)  # as documented: on a cut too
             return
@@ -164,10 +167,16 @@ def train_batch(run: Run, batch: Any) -> None:
     session.batch = session.samples = None
 
 
+_CUT = "Decide by what all ranks know, or agree: `self.trainer.strategy.reduce_boolean_decision`."
+_NO_BATCH = "Give each rank a batch, and return `(loss_sum * 0, 0)` where nothing is to be learned."
+
+
 def skip_batch(run: Run) -> None:
     """Count a batch that is None, as some `collate_fn` give on purpose; train on nothing."""
     assert run.train is not None
     warnings_given.warn("The training loader gave None instead of a batch, which is skipped.")
+    if run.state.several:
+        in_unison(f"The training loader gave None as batch {run.state.batch}", cure=_NO_BATCH)
     run.session.new_batch(None)
     run.advanced[:] = [False] * len(run.advanced)
     run.state.window_closed = limits.window_closes(run.limits, run.state, is_last=run.train.is_last)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pytorch_lightning.core.module import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.distributed.unison import in_unison
 from pytorch_lightning.loops.limits import window_closes
 from pytorch_lightning.loops.manual import bind_manual, toggler
 from pytorch_lightning.loops.ragged import unchanged
@@ -262,6 +263,15 @@ class Step:
         if self.clip.own or self.limits.gradient_clip_val:
             self.clip()
 
+    def _skip(self) -> None:
+        """Go without a backward, if all ranks do: else the others would wait in theirs."""
+        _say_skipped()
+        if self.state.several and not self.window.short:
+            in_unison(
+                f"`training_step` returned None for batch {self.state.batch}",
+                cure="Return `(loss_sum * 0, 0)` there, the loss of a batch with weight zero.",
+            )
+
     def _loss(self, output: Any) -> Tensor | None:
         """The loss for backward; what `on_train_batch_end` will see is kept."""
         loss: Tensor | None
@@ -269,7 +279,7 @@ class Step:
         if isinstance(output, Tensor):
             loss = output
         elif output is None:
-            _say_skipped()
+            self._skip()
             self.output = None
             return None
         elif (weighted := as_weighted(output)) is not None:
@@ -277,7 +287,7 @@ class Step:
         else:
             loss, extra = _unpack(output)
             if loss is None:
-                _say_skipped()
+                self._skip()
                 self.output = extra
                 return None
         if self.unchecked:
