@@ -36,6 +36,10 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.rank_zero import warnings_given
 
 
+_CUT = "Decide by what all ranks know, or agree: `self.trainer.strategy.reduce_boolean_decision`."
+_NO_BATCH = "Give each rank a batch, and return `(loss_sum * 0, 0)` where nothing is to be learned."
+
+
 def fit(run: Run) -> None:
     """Train until a limit is reached or somebody asks to stop."""
     sanity_check(run)
@@ -140,11 +144,7 @@ def train_batch(run: Run, batch: Any) -> None:
         session.batch = batch = run.transfer(batch, 0)
         session.samples = None
         if hooks.on_train_batch_start(batch, state.batch) == -1:
-            run.in_batch = False
-            if state.several:
-                in_unison(f"`on_train_batch_start` returned -1 for batch {state.batch}", cure=_CUT)
-            state.epoch_is_cut = True
-            step_schedulers(run, plateau=False, epoch=True)  # as documented: on a cut too
+            cut_epoch(run)
             return
         if run.strategy_starts is not None:
             run.strategy_starts(batch, state.batch)
@@ -167,8 +167,13 @@ def train_batch(run: Run, batch: Any) -> None:
     session.batch = session.samples = None
 
 
-_CUT = "Decide by what all ranks know, or agree: `self.trainer.strategy.reduce_boolean_decision`."
-_NO_BATCH = "Give each rank a batch, and return `(loss_sum * 0, 0)` where nothing is to be learned."
+def cut_epoch(run: Run) -> None:
+    """Train no more in this epoch, as `on_train_batch_start` asked for."""
+    run.in_batch = False
+    if run.state.several:
+        in_unison(f"`on_train_batch_start` returned -1 for batch {run.state.batch}", cure=_CUT)
+    run.state.epoch_is_cut = True
+    step_schedulers(run, plateau=False, epoch=True)  # as documented: on a cut too
 
 
 def skip_batch(run: Run) -> None:

@@ -89,9 +89,7 @@ class Message:
                 used = float(getattr(slot.metric, "update_called", True))
                 self._add(Part(key, OBJECT, ""), slot, 0.0, used)
 
-    def _add(
-        self, part: Part, slot: Slot, total: Any, weight: Any, *, needed: bool = True
-    ) -> None:
+    def _add(self, part: Part, slot: Slot, total: Any, weight: Any, *, needed: bool = True) -> None:
         of = slot.members
         rule = HOOKS[part.key[0]].logging if part.key[0] in HOOKS else None
         if part.what != STEP and rule is not None and rule.step_allowed:
