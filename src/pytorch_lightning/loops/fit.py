@@ -35,7 +35,6 @@ from pytorch_lightning.loops.state import (
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.rank_zero import warnings_given
 
-
 _CUT = "Decide by what all ranks know, or agree: `self.trainer.strategy.reduce_boolean_decision`."
 _NO_BATCH = "Give each rank a batch, and return `(loss_sum * 0, 0)` where nothing is to be learned."
 
