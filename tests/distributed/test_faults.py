@@ -156,6 +156,22 @@ def _only_one_raises():
         return str(first), error.__notes__
 
 
+def _one_raises_and_others_read_late(who):
+    rank = os.environ["RANK"]
+    if rank != "0":
+        watch._TICK = 1.0  # rank 0 and its store are long gone by then, if they do not wait
+    join_group(TorchElasticEnvironment(), backend="gloo")
+    try:
+        if rank == who:
+            raise ValueError("boom")
+        dist.all_reduce(torch.ones(1))
+    except (ValueError, RuntimeError) as error:
+        first = watch.report_fault(error)
+        if rank == "0":
+            raise
+        return None if first is None else str(first)
+
+
 def test_sigterm_reaches_a_process_that_waits_in_a_collective():
     asked, _ = outcomes_of_ranks(_one_waits_and_is_asked_to_end, 2, limit=30)
     assert "exit code 143" in asked[2]
@@ -173,3 +189,10 @@ def test_the_error_of_another_rank_is_a_note_on_what_it_causes():
     told = "rank 1 failed first: ValueError: boom (fit, epoch 0, batch 3)"
     assert healthy[1] == (told, [told])
     assert f"[rank 0] {told}" in healthy[2]
+
+
+@pytest.mark.parametrize("who", ["0", "1"])
+def test_whoever_keeps_the_store_stays_until_others_have_read_what_came_first(who):
+    _, *others = outcomes_of_ranks(_one_raises_and_others_read_late, 3, who)
+    told = f"rank {who} failed first: ValueError: boom"
+    assert [found for ok, found, _ in others] == [None if who == "1" else told, told]

@@ -1,5 +1,6 @@
 """Functions in new processes: what they return and raise comes home, and nobody stays behind."""
 
+import gc
 import multiprocessing
 import os
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from pytorch_lightning.distributed import rendezvous
 from pytorch_lightning.distributed.environments import LightningEnvironment
 from pytorch_lightning.distributed.launchers import (
     MultiprocessingLauncher,
@@ -76,6 +78,11 @@ def _nothing_to_send():
     return lambda: None
 
 
+def _collect():
+    gc.collect()
+    return gc.isenabled()
+
+
 def _leave():
     os._exit(0)
 
@@ -86,6 +93,7 @@ def test_the_result_of_rank_zero_comes_home_again_and_again(fork):
     assert fork.launch(_sum_of_ranks, 20) == 41.0
     assert dict(os.environ) == before
     assert not multiprocessing.active_children()
+    assert rendezvous.served() is None
 
 
 def test_workers_know_who_they_are(fork):
@@ -138,6 +146,20 @@ def test_a_worker_that_leaves_is_named(fork):
 def test_a_result_that_cannot_be_sent_is_named(fork):
     with pytest.raises(RuntimeError, match="The result of rank 0 cannot be sent home"):
         fork.launch(_nothing_to_send)
+
+
+def test_a_forked_worker_leaves_the_garbage_of_the_first_process_alone(fork):
+    place = SimpleNamespace()
+    place.store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    place.itself = place
+    gc.disable()
+    try:
+        del place  # its store has a thread, which no forked process has
+        assert fork.launch(_collect) is False
+    finally:
+        gc.enable()
+    assert fork.launch(_collect) is True
+    assert gc.isenabled()
 
 
 def test_what_cannot_be_spawned_is_named_at_once():

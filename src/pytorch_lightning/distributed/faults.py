@@ -75,6 +75,7 @@ class Board:
             The one that was first.
         """
         text = self._store.compare_set(f"fault/{self._now}", "", json.dumps(asdict(fault)))
+        self.hear()
         return Fault(**json.loads(text))
 
     def first(self) -> Fault | None:
@@ -87,6 +88,14 @@ class Board:
     def post_death(self, fault: Fault) -> None:
         """Write that a process is gone for good."""
         self._store.compare_set("death", "", json.dumps(asdict(fault)))
+
+    def hear(self) -> None:
+        """Say that this rank knows of the fault."""
+        self._store.set(f"heard/{self._now}/{self.rank}", "1")
+
+    def has_heard(self, rank: int) -> bool:
+        """Whether a rank knows of the fault of this run, or need not know it any more."""
+        return self.is_done(rank) or bool(self._store.check([f"heard/{self._now}/{rank}"]))
 
     def done(self) -> None:
         """Say that this rank has finished the run."""

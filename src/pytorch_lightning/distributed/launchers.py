@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -24,10 +25,10 @@ from pytorch_lightning.distributed.children import (
 )
 from pytorch_lightning.distributed.environments import ClusterEnvironment, LightningEnvironment
 from pytorch_lightning.distributed.process_group import part_at_exit
-from pytorch_lightning.distributed.rendezvous import open_port, serve
+from pytorch_lightning.distributed.rendezvous import open_port, serve, stop_serving
 from pytorch_lightning.distributed.script import command_of_script
 from pytorch_lightning.distributed.watch import report_fault, start_watch
-from pytorch_lightning.distributed.workers import Task, Workers, begin, put_task
+from pytorch_lightning.distributed.workers import Task, Workers, begin, put_task, start
 from pytorch_lightning.utilities.environ import read_int, read_text
 
 
@@ -220,10 +221,11 @@ class MultiprocessingLauncher(Launcher):
             for local_rank in range(self.num_processes):
                 variables = {**meeting.variables(local_rank), PARENT: str(os.getpid())}
                 rank = meeting.rank(local_rank)
-                task = Task(folder, rank, variables, function if forked else None)
+                own = function if forked else None
+                task = Task(folder, rank, variables, own, collects=gc.isenabled())
                 listener = meeting.listener if forked else None
                 process = context.Process(target=begin, args=(task, listener))
-                process.start()
+                start(process)
                 running.add(rank, process)
             running.store = meeting.open()
             running.wait()
@@ -232,7 +234,8 @@ class MultiprocessingLauncher(Launcher):
             raise
         finally:
             running.kill()
-            self._running = None
+            self._running = running.store = None
+            stop_serving()
             if meeting.listener is not None:
                 meeting.listener.close()
         return running.result() if meeting.node == 0 else None

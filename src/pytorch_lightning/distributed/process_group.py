@@ -38,13 +38,14 @@ from pytorch_lightning.distributed.watch import (
 from pytorch_lightning.utilities.environ import read_text
 
 DEFAULT_TIMEOUT = timedelta(minutes=30)
+_UNTIL_HEARD = 3.0
+"""Seconds in which the others may read why the process that keeps the store fails."""
 
 
 @dataclass
 class _Process:
     """What this process has joined."""
 
-    pid: int
     joined: int = 0
     world: int = 1
     control: Any = None
@@ -52,14 +53,14 @@ class _Process:
     board: Board | None = None
 
 
-_this: dict[str, _Process] = {}
+_joined: dict[int, _Process] = {}
 
 
 def _process() -> _Process:
     """The record of this process, and not of the one that it was forked from."""
-    found = _this.get("process")
-    if found is None or found.pid != os.getpid():
-        found = _this["process"] = _Process(os.getpid())
+    found = _joined.get(os.getpid())
+    if found is None:  # what is there of another one stays: its groups cannot be destroyed here
+        found = _joined[os.getpid()] = _Process()
         atexit.register(part)
     return found
 
@@ -154,8 +155,8 @@ def control_group() -> Any:
 
 def has_met() -> bool:
     """Whether this process has worked together with others, now or before."""
-    found = _this.get("process")
-    return found is not None and found.pid == os.getpid() and found.joined > 0
+    found = _joined.get(os.getpid())
+    return found is not None and found.joined > 0
 
 
 def leave_group() -> None:
@@ -175,8 +176,8 @@ def part(*, failed: bool | None = None) -> None:
     Args:
         failed: Whether it ends by an error; None looks whether there was one that nobody caught.
     """
-    this = _this.get("process")
-    if this is None or this.pid != os.getpid():
+    this = _joined.get(os.getpid())
+    if this is None:
         return
     error = getattr(sys, "last_value", None)
     if failed is None and isinstance(error, BaseException):
@@ -185,8 +186,8 @@ def part(*, failed: bool | None = None) -> None:
     bad = bool(failed if failed is not None else error) or (found is not None and found.failed)
     if not bad:
         _leave_in_peace(this)
-    elif dist.is_initialized() and dist.get_backend() == "gloo":
-        within(1, dist.destroy_process_group)  # whoever waits for this process hears of it
+    else:
+        _leave_in_failure(this)
     if children():
         end_children(grace=6) if bad else await_children(this.limit)
     death = None if bad else first_death()
@@ -194,7 +195,7 @@ def part(*, failed: bool | None = None) -> None:
         print(f"rank {death[0]} {death[1]}", file=sys.stderr, flush=True)
     failures = any(child.poll() for child in children())
     stop_watch()
-    _this.clear()
+    del _joined[os.getpid()]
     if failures:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -214,6 +215,25 @@ def _leave_in_peace(this: _Process) -> None:
         Board(of_attempt(keeps_it), 0).bye()
     else:
         _stay(this, board)
+
+
+def _leave_in_failure(this: _Process) -> None:
+    """Let go of whoever waits; who keeps the store stays until the others have read the fault."""
+    if dist.is_initialized() and dist.get_backend() == "gloo":
+        within(1, dist.destroy_process_group)
+    board = this.board
+    if board is not None and served_store() is not None:
+        within(_UNTIL_HEARD, lambda: _await_hearing(this.world, board))
+
+
+def _await_hearing(world: int, board: Board) -> None:
+    end, found = time.monotonic() + _UNTIL_HEARD, watch()
+    missing = list(range(world))
+    while missing and time.monotonic() < end:
+        missing = [rank for rank in missing if not board.has_heard(rank)]
+        if found is not None:
+            missing = [rank for rank in missing if not found.gone([rank])]
+        time.sleep(0.02)
 
 
 def _stay(this: _Process, board: Board) -> None:

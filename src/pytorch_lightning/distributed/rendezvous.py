@@ -55,6 +55,12 @@ def serve(listener: socket.socket, address: str) -> Any:
     return store
 
 
+def stop_serving() -> None:
+    """Answer no more, once everybody who asked has ended."""
+    if served() is not None:
+        _served.clear()
+
+
 def served() -> tuple[str, int] | None:
     """Where this process itself answers."""
     if _served.get("pid") != os.getpid():

@@ -102,6 +102,8 @@ class Watch:
         first = self._earlier() if speaks_of_others(error) else self._fault
         if first is None:
             first = self._post(own)
+        else:
+            self.say(Board.hear)
         self.failed = True
         self.exit_code = _exit_code(error)
         heard = first is not None and first.rank != self.rank and first.text != own.text
@@ -168,6 +170,7 @@ class Watch:
         while not self._stop.wait(_TICK):
             fault = self._look()
             if fault is not None and not self.failed:
+                self.say(Board.hear)
                 self._await_end(fault)
             if self._asked.in_vain():
                 text = "SIGTERM came, and it stood still"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import signal
@@ -37,6 +38,8 @@ class Task:
     rank: int
     variables: Mapping[str, str]
     function: Callable[[], Any] | None = None
+    collects: bool = True
+    """Whether garbage is collected in a forked process."""
 
 
 class WorkerError(Exception):
@@ -88,12 +91,29 @@ def put_task(folder: Path, function: Callable[[], Any], start_method: str) -> No
         ) from error
 
 
+def start(process: Any) -> None:
+    """Start a process that collects no garbage before `begin` says so."""
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        process.start()
+    finally:
+        if collected:
+            gc.enable()
+
+
 def begin(task: Task, listener: socket.socket | None) -> None:
     """Work, in a process of its own.
 
     Args:
         listener: A copy of the port at which the first process answers; it is not ours.
     """
+    if task.function is not None:
+        # Stores and groups that are garbage of the first process end threads when they are
+        # collected, which a forked process does not have: that would be a segmentation fault.
+        gc.freeze()
+        if task.collects:
+            gc.enable()
     if listener is not None:
         listener.close()
     (task.folder / f"begun{task.rank}").touch()
