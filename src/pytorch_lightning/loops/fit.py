@@ -201,15 +201,14 @@ def after_batch(run: Run) -> None:
     """What follows a batch: validation, plateau schedulers, and a point to resume from."""
     state, data = run.state, run.train
     assert data is not None
-    if state.at is IN_VALIDATION:
-        evaluate(run, "validation")
-    elif (
+    due = (
         state.at is AFTER_BATCH
         and run.limits.validates
         and limits.validation_due(run.limits, state, is_last=data.is_last)
-    ):
-        if state.window_closed:
-            run.hooks.on_validation_model_zero_grad()
+    )
+    if due and state.window_closed:
+        run.hooks.on_validation_model_zero_grad()
+    if due or state.at is IN_VALIDATION:
         evaluate(run, "validation")
         state.validated_at = time.monotonic()
         state.validate_now = False

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pytorch_lightning.loops.results import GRAPH, REDUCE, reduction
+from pytorch_lightning.loops.results import GRAPH, REDUCE, SYNC, reduction
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.utilities.dtensor import is_dtensor
 from pytorch_lightning.utilities.environ import read_int
@@ -17,7 +17,7 @@ from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
 _OF_A_RANK = (
     *("rng", "results", "metrics", "gradients", "weights", "train", "train_is_last"),
-    *("results_validation", "validation", "metrics_validation"),
+    *("results_validation", "validation", "metrics_validation", "asks_to_stop"),
 )
 Own = dict[str, Any]
 
@@ -27,6 +27,7 @@ def with_all_ranks(run: Run, own: Own) -> Own:
     own["weights"] = [float(weight) for weight in run.state.weights]
     if not run.state.several or run.failed:
         return own
+    own["asks_to_stop"] = run.state.asked_to_stop
     mine = {name: own[name] for name in _OF_A_RANK if name in own}
     if any(map(is_dtensor, own.get("gradients", {}).values())):
         del mine["gradients"]  # all ranks together hold one mean
@@ -52,6 +53,7 @@ def of_this_rank(run: Run, own: Own) -> Own:
         "weights": [sum(w) / world for w in zip(*(p.get("weights", []) for p in parts))],  # noqa: B905
         "train": parts[0].get("train"),
         "validation": parts[0].get("validation"),
+        "asks_to_stop": any(part.get("asks_to_stop", False) for part in parts),
     }
     for name in ("results", "results_validation"):
         shared[name] = _joined_results([p.get(name, []) for p in parts]) if rank == 0 else []
@@ -88,10 +90,14 @@ def _mean_gradients(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 def _joined_results(parts: Sequence[list[Any]]) -> list[Any]:
     """Sums and weights of all ranks as if one had logged them."""
     found: dict[Any, Any] = {}
+    lasts: dict[Any, list[Any]] = {}
     for part in parts:
         for hook, name, loader, flags, slot in part:
             key = (hook, name, loader)
-            if key not in found or flags[GRAPH] or slot.get("total") is None:
+            answered = slot.get("metric") is not None  # an object, on all ranks the same
+            if flags[SYNC] and not answered and slot.get("last") is not None:
+                lasts.setdefault(key, []).append(slot["last"])
+            if key not in found or answered or flags[GRAPH] or slot.get("total") is None:
                 found.setdefault(key, [hook, name, loader, flags, dict(slot)])
                 continue
             into, kind = found[key][4], reduction(flags[REDUCE])
@@ -101,7 +107,17 @@ def _joined_results(parts: Sequence[list[Any]]) -> list[Any]:
             elif into["total"] is not None:
                 pair = torch.as_tensor(into["total"]), torch.as_tensor(slot["total"])
                 into["total"] = getattr(torch, f"{kind}imum")(*pair)
+    for key, values in lasts.items():
+        found[key][4]["last"] = _of_all(values, reduction(found[key][3][REDUCE]))
     return list(found.values())
+
+
+def _of_all(values: list[Any], kind: str) -> Any:
+    """What single values of ranks come to: a number if they are."""
+    stacked = torch.stack([torch.as_tensor(value, dtype=torch.float64) for value in values])
+    joined: Tensor = getattr(stacked, kind)()
+    first = values[0]
+    return joined.to(first.dtype) if isinstance(first, Tensor) else joined.item()
 
 
 def joined_metrics(module: nn.Module, parts: Sequence[dict[str, Any]]) -> dict[str, Any]:

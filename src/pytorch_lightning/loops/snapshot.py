@@ -333,6 +333,8 @@ def restore_training(run: Run, checkpoint: dict[str, Any]) -> None:
     assert run.train is not None
     run.train.position = own.get("train")
     run.train.is_last = own.get("train_is_last", False)
+    if own.get("asks_to_stop", False):  # which the ranks had not agreed on yet
+        run.state.wants_stop = True
     run.state.weights = list(own.get("weights", []))
     rng = own["rng"]
     run.train.restore_rng = partial(restore_rng, rng) if rng else partial(seed_anew, run)
