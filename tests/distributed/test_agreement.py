@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
 import pytorch_lightning as pl
+from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 QUIET = dict(
@@ -177,6 +178,41 @@ def _collectives():
         optimizer.step()
     counts.__exit__(None, None, None)
     return dict(steady.counts.found), dict(counts.found)
+
+
+class AsksOften(DDPStrategy):
+    """Counts what is gathered."""
+
+    asked = 0
+
+    def gather_objects(self, obj):
+        self.asked += 1
+        return super().gather_objects(obj)
+
+
+class BetweenEpochs(pl.Callback):
+    """How much was gathered from the end of an epoch to the start of the next."""
+
+    def __init__(self):
+        self.before, self.found = None, []
+
+    def on_train_epoch_end(self, trainer, module):
+        self.before = trainer.strategy.asked
+
+    def on_train_epoch_start(self, trainer, module):
+        if self.before is not None:
+            self.found.append(trainer.strategy.asked - self.before)
+
+
+def _gathered_between_epochs():
+    between = BetweenEpochs()
+    options = {**QUIET, "strategy": AsksOften()}
+    pl.Trainer(max_epochs=3, callbacks=[between], **options).fit(Line(), loader(3))
+    return between.found
+
+
+def test_an_epoch_begins_with_one_question_to_all():
+    assert run_ranks(_gathered_between_epochs, 2) == [[1, 1]] * 2
 
 
 def test_a_step_has_the_collectives_of_a_hand_written_one():

@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
 
+from pytorch_lightning.data.combined import CombinedLoader, flatten, is_collection
 from pytorch_lightning.data.feed import Feed
 from pytorch_lightning.data.position import Source
 from pytorch_lightning.utilities.exceptions import DataError
@@ -61,6 +63,19 @@ def _fingerprint(source: Source, part: int) -> Fingerprint:
         first = hash_batch(source.read_first())
     names = type(loader).__name__, type(sampler).__name__
     return Fingerprint(part, source.length(), order, first, *names)
+
+
+def sure_length(source: Source | Feed) -> float:
+    """The number of batches of this rank, where it can be relied on; else infinity."""
+    loader = source.loader
+    if isinstance(loader, CombinedLoader):
+        loader = loader.iterables
+    parts = flatten(loader)[0] if is_collection(loader) else [loader]
+    for part in parts:
+        stream = isinstance(part, DataLoader) and isinstance(part.dataset, IterableDataset)
+        if stream or not isinstance(part, DataLoader | list | tuple | range):
+            return float("inf")
+    return source.length()
 
 
 def _hash(text: bytes) -> str:

@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.utils.data import DataLoader, IterableDataset
 
-from pytorch_lightning.data.combined import CombinedLoader, flatten, is_collection
+from pytorch_lightning.data.fingerprints import sure_length
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.sources import NoMoreBatches, TrainData
 from pytorch_lightning.utilities.exceptions import DataError
@@ -129,21 +128,10 @@ def _say_cut() -> None:
 
 
 def meet_peers(run: Run) -> Peers | None:
-    """Ask, as an epoch begins, whether ranks may run out of data at different batches."""
-    assert run.train is not None
-    lengths = run.strategy.gather_objects(sure_length(run.train))
-    return Peers(run) if len(set(lengths)) > 1 or lengths[0] == float("inf") else None
-
-
-def sure_length(data: TrainData) -> float:
-    """The number of batches of this rank, where it can be relied on; else infinity."""
+    """See, as an epoch begins, whether ranks may run out of data at different batches."""
+    data = run.train
+    assert data is not None
     assert data.source is not None
-    loader = data.source.loader
-    if isinstance(loader, CombinedLoader):
-        loader = loader.iterables
-    parts = flatten(loader)[0] if is_collection(loader) else [loader]
-    for part in parts:
-        stream = isinstance(part, DataLoader) and isinstance(part.dataset, IterableDataset)
-        if stream or not isinstance(part, DataLoader | list | tuple | range):
-            return float("inf")
-    return data.source.length()
+    lengths = data.lengths  # not told where all ranks read the same part
+    lengths = lengths or run.strategy.gather_objects(sure_length(data.source))
+    return Peers(run) if len(set(lengths)) > 1 or lengths[0] == float("inf") else None

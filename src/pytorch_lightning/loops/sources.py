@@ -6,7 +6,12 @@ from typing import Any
 from pytorch_lightning.data.combined import CombinedLoader, flatten, is_collection
 from pytorch_lightning.data.dealing import ALONE, Ranks
 from pytorch_lightning.data.feed import Feed, open_source
-from pytorch_lightning.data.fingerprints import Fingerprint, compare, fingerprints
+from pytorch_lightning.data.fingerprints import (
+    Fingerprint,
+    compare,
+    fingerprints,
+    sure_length,
+)
 from pytorch_lightning.data.position import Source
 from pytorch_lightning.loops.limits import Limits, count_limit
 from pytorch_lightning.loops.state import Mark, State
@@ -32,6 +37,7 @@ class TrainData:
 
     Attributes:
         fingerprints: Of the loaders of all ranks, by rank, since the epoch began.
+        lengths: Of all ranks, by rank, as far as they can be relied on.
     """
 
     def __init__(
@@ -57,6 +63,7 @@ class TrainData:
         self.ranks = ranks
         self.gather = gather
         self.fingerprints: list[list[Fingerprint]] = []
+        self.lengths: list[float] = []
         self.loader: Any = None
         self.source: Source | Feed | None = None
         self.position: dict[str, Any] | None = None  # to seek in the next pass
@@ -115,7 +122,10 @@ class TrainData:
             self.limits.num_batches = self.source.length()
             self.measured(self)
         if self.gather is not None and (ranks := self.ranks()).world > 1:
-            self.fingerprints = self.gather(fingerprints(self.source, ranks.rank))
+            own = fingerprints(self.source, ranks.rank), sure_length(self.source)
+            told = self.gather(own)
+            self.fingerprints = [of_rank for of_rank, _ in told]
+            self.lengths = [length for _, length in told]
             compare(self.fingerprints)
 
     def next_batch(self) -> Any:
