@@ -6,7 +6,7 @@ import torch.distributed as dist
 from tests.distributed.ranks import run_ranks
 from torch import Tensor
 
-from pytorch_lightning.distributed import collectives
+from pytorch_lightning.distributed import collectives, headers
 from pytorch_lightning.utilities.tree import map_leaves
 
 
@@ -200,7 +200,7 @@ def _objects():
     gathered = collectives.gather_objects({"rank": rank})
     given = collectives.broadcast_object([rank, "x"], src=1)
     votes = [collectives.agree(rank < n, all=every) for n in (0, 1, 2) for every in (True, False)]
-    texts = collectives.gather_texts("\u00e9" * 3 * rank)
+    texts = headers.gather_texts("\u00e9" * 3 * rank)
     return gathered, given, votes, texts, collectives.distributed_available()
 
 
@@ -213,12 +213,6 @@ def test_objects_texts_and_decisions():
 
 def test_without_a_group_nothing_is_available():
     assert not collectives.distributed_available()
-
-
-def test_fingerprints_are_those_of_the_text():
-    assert collectives.fingerprint("a") == collectives.fingerprint("a")
-    assert collectives.fingerprint("a") != collectives.fingerprint("b")
-    assert -(2**63) <= collectives.fingerprint("") < 2**63
 
 
 def test_older_paths_answer_with_the_same_functions():

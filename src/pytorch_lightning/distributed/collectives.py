@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Any, TypeVar
 
 import torch
@@ -11,7 +9,13 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from pytorch_lightning.distributed.headers import (
+    gather_headers,
+    gather_stories,
+    meet_for,
+)
 from pytorch_lightning.distributed.process_group import control_group
+from pytorch_lightning.distributed.whereabouts import where_this_rank_is
 from pytorch_lightning.utilities.suggest import did_you_mean
 from pytorch_lightning.utilities.tree import leaves, map_leaves
 
@@ -49,6 +53,11 @@ def reduce(data: Any, group: Any | None = None, reduce_op: Any = "mean") -> Any:
             `torch.distributed.ReduceOp`; None means the sum.
     """
     operation = _operation(reduce_op)
+    tensors = [leaf for leaf in leaves(data) if isinstance(leaf, Tensor)]
+    if any(
+        tensor.device.type == "cpu" for tensor in tensors
+    ):  # gloo mixes up what differs, or dies
+        _refuse_differences(tensors, group, f"reduce {operation}")
     return map_leaves(data, Tensor, lambda tensor: _reduce(tensor, group, operation))
 
 
@@ -127,7 +136,7 @@ def all_gather(data: Any, group: Any | None = None, sync_grads: bool = False) ->
     tensors = [leaf for leaf in leaves(data) if isinstance(leaf, Tensor)]
     if not tensors:
         return data
-    _refuse_differences(tensors, group, sync_grads=sync_grads)
+    _refuse_differences(tensors, group, "all_gather", sync_grads=sync_grads)
     if sync_grads:
         gather: Any = AllGatherGrad.apply
         return map_leaves(data, Tensor, lambda tensor: gather(tensor, group))
@@ -189,47 +198,26 @@ def sync_ddp(result: Tensor, group: Any | None = None, reduce_op: Any = None) ->
 # --- what differs between ranks -------------------------------------------------------------------
 
 
-def fingerprint(text: str) -> int:
-    """A number that two processes share if they have the same text."""
-    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little", signed=True)
-
-
-def gather_rows(row: Tensor, group: Any | None = None) -> Tensor:
-    """One row of each rank, as a table; the rows have one size, and are on the CPU."""
-    table = row.new_empty((dist.get_world_size(group), *row.shape))
-    dist.all_gather(list(table.unbind(0)), row, group=group)
-    return table
-
-
-def gather_texts(text: str, group: Any | None = None) -> list[str]:
-    """The texts of all ranks, which may differ in length."""
-    encoded = text.encode()
-    lengths = gather_rows(torch.tensor([len(encoded)]), group).flatten().tolist()
-    row = torch.zeros(max(*lengths, 1), dtype=torch.uint8)
-    row[: len(encoded)] = torch.tensor(list(encoded), dtype=torch.uint8)
-    table = gather_rows(row, group)
-    rows = zip(table, lengths, strict=True)
-    return [bytes(row[:length].tolist()).decode() for row, length in rows]
-
-
-def _refuse_differences(tensors: list[Tensor], group: Any | None, *, sync_grads: bool) -> None:
+def _refuse_differences(
+    tensors: list[Tensor], group: Any | None, verb: str, *, sync_grads: bool = False
+) -> None:
     if group is None or group is dist.group.WORLD:
         speaking = control_group()
     elif "cpu" in _devices_of(group):
         speaking = group
     else:
         return
-    text = json.dumps([_described(tensor, sync_grads=sync_grads) for tensor in tensors])
-    marks = gather_rows(torch.tensor([fingerprint(text)]), speaking).flatten().tolist()
-    if len(set(marks)) == 1:
+    told = [_described(tensor, sync_grads=sync_grads) for tensor in tensors]
+    if gather_headers(verb, told, (), speaking).agree:
         return
     ranks = dist.get_process_group_ranks(group if group is not None else dist.group.WORLD)
-    found = zip(ranks, gather_texts(text, speaking), strict=True)
-    listed = "; ".join(f"rank {rank}: {', '.join(json.loads(of))}" for rank, of in found)
+    stories = gather_stories(verb, where_this_rank_is(), told, speaking)
+    listed = "; ".join(
+        f"rank {rank}: {', '.join(of)}" for rank, of in zip(ranks, stories, strict=True)
+    )
     raise ValueError(
-        f"`all_gather` got tensors that differ between the ranks ({listed}). Give all the same "
-        "shape and type, by padding for example; `gather_all_tensors` takes different sizes."
+        f"`{verb.split()[0]}` got tensors that differ between the ranks ({listed}). Give all the "
+        "same shape and type, by padding for example; `gather_all_tensors` takes different sizes."
     )
 
 
@@ -243,6 +231,7 @@ def _described(tensor: Tensor, *, sync_grads: bool) -> str:
 
 def broadcast_object(obj: _Object, src: int = 0, group: Any | None = None) -> _Object:
     """Give an object of one process to all."""
+    meet_for(f"broadcast from rank {src}", (), group)
     box: list[Any] = [obj]
     dist.broadcast_object_list(box, src=src, group=group)
     found: _Object = box[0]
@@ -251,6 +240,7 @@ def broadcast_object(obj: _Object, src: int = 0, group: Any | None = None) -> _O
 
 def gather_objects(obj: Any, group: Any | None = None) -> list[Any]:
     """The objects of all processes, by rank, in every process."""
+    meet_for("gathering objects", (), group)
     found: list[Any] = [None] * dist.get_world_size(group)
     dist.all_gather_object(found, obj, group=group)
     return found
@@ -262,7 +252,5 @@ def agree(decision: bool, group: Any | None = None, *, all: bool = True) -> bool
     Args:
         all: Everybody has to say yes; else one is enough.
     """
-    votes = torch.tensor(int(decision))
-    dist.all_reduce(votes, op=dist.ReduceOp.SUM, group=group)
-    count = int(votes)
-    return count == dist.get_world_size(group) if all else count > 0
+    votes = meet_for(f"decision of {'all' if all else 'any'}", [float(decision)], group)
+    return bool(votes.all() if all else votes.any())

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pytorch_lightning.distributed.collectives import fingerprint, gather_rows, gather_texts
+from pytorch_lightning.distributed.headers import (
+    MOST_NUMBERS,
+    gather_headers,
+    gather_rows,
+    gather_stories,
+)
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-MOST_NUMBERS = 8
-_MARKS = 3  # integers at the start of a header
+__all__ = ["MOST_NUMBERS", "Answer", "Exchange", "Value", "to_host"]
 
 
 class Value(NamedTuple):
@@ -94,12 +97,12 @@ class Exchange:
             RuntimeError: On all ranks, if they send messages of different kinds.
         """
         own = {name: _as_value(values[name]) for name in sorted(values)}
-        headers = gather_rows(_header(kind, own, numbers), self.group)
-        requests = headers[:, _MARKS:].contiguous().view(torch.float64)[:, : len(numbers)]
+        headers = gather_headers(kind, own, numbers, self.group)
+        requests = headers.numbers
         names: list[str] = list(own)
         notes: dict[str, Any] = {}
-        if not bool((headers[:, :_MARKS] == headers[0, :_MARKS]).all()):
-            names, notes = self._settle([kind, where, idle], own)
+        if not headers.agree:
+            names, notes = self._settle(kind, where, own, idle=idle)
         if not names:
             nothing = torch.zeros(self.world_size, 0, dtype=torch.float64)
             return Answer([], nothing, nothing, requests)
@@ -108,21 +111,18 @@ class Exchange:
         return Answer(names, table[..., 0], table[..., 1], requests, notes)
 
     def _settle(
-        self, told: Sequence[Any], own: Mapping[str, Value]
+        self, kind: str, where: str, own: Mapping[str, Value], *, idle: bool
     ) -> tuple[list[str], dict[str, Any]]:
         """All names of all ranks, and the notes of those that this rank does not have."""
         names = {n: [_ranks(v.needed_of), v.note] for n, v in own.items()}
-        texts = gather_texts(json.dumps([*told, names]), self.group)
-        stories = [json.loads(text) for text in texts]
-        if len({story[0] for story in stories}) > 1:
-            raise RuntimeError(_different_kinds(stories))
-        idle, sent = [story[2] for story in stories], [story[3] for story in stories]
+        stories = gather_stories(kind, where, [where, idle, names], self.group)
+        idles, sent = [story[1] for story in stories], [story[2] for story in stories]
         everything = sorted(set().union(*sent))
         for name in everything:
             having = [rank for rank, of in enumerate(sent) if name in of]
-            missing = [rank for rank in self._missing(name, sent) if not idle[rank]]
+            missing = [rank for rank in self._missing(name, sent) if not idles[rank]]
             if missing:
-                places = {rank: stories[rank][1] for rank in (*having, *missing)}
+                places = {rank: stories[rank][0] for rank in (*having, *missing)}
                 raise MisconfigurationException(_missing_name(name, having, missing, places))
         notes = {
             name: next(of[name][1] for of in sent if name in of)
@@ -151,18 +151,6 @@ def _ranks(needed_of: Collection[int] | None) -> list[int] | None:
     return None if needed_of is None else sorted(needed_of)
 
 
-def _header(kind: str, names: Iterable[str], numbers: Sequence[float]) -> Tensor:
-    if len(numbers) > MOST_NUMBERS:
-        raise ValueError(f"A message holds at most {MOST_NUMBERS} numbers, got {len(numbers)}.")
-    header = torch.zeros(_MARKS + MOST_NUMBERS, dtype=torch.int64)
-    header[0], header[1] = fingerprint(kind), fingerprint("\n".join(names))
-    header[2] = len(numbers)
-    header[_MARKS:].view(torch.float64)[: len(numbers)] = torch.tensor(
-        list(numbers), dtype=torch.float64
-    )
-    return header
-
-
 def to_host(values: Sequence[float | Tensor]) -> Tensor:
     """Numbers and tensors of one element as float64 on the CPU; one copy per kind of tensor."""
     found = torch.zeros(len(values), dtype=torch.float64)
@@ -176,17 +164,6 @@ def to_host(values: Sequence[float | Tensor]) -> Tensor:
         tensors = [values[i].detach().reshape(()) for i in indices]  # type: ignore[union-attr]  # tensors by the loop above
         found[indices] = torch.stack(tensors).cpu().double()
     return found
-
-
-def _different_kinds(stories: Sequence[Sequence[Any]]) -> str:
-    listed = "; ".join(
-        f"rank {rank}: {kind}{f' ({where})' if where else ''}"
-        for rank, (kind, where, *_) in enumerate(stories)
-    )
-    return (
-        f"The ranks of this run do different things at the same time: {listed}. A decision that "
-        "one rank takes alone, such as by its own data or clock, leads there; take it on all."
-    )
 
 
 def _missing_name(

@@ -10,6 +10,7 @@ from typing import Any
 import torch.distributed as dist
 
 _LONGEST = 4000
+NOBODY = -2  # no rank more than the others
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Fault:
     stack: str = ""
 
     def __str__(self) -> str:
+        if self.rank == NOBODY:
+            return self.text
         who = f"rank {self.rank}" if self.rank >= 0 else "the launcher"
         return f"{who} failed first: {self.text}"
 
@@ -36,6 +39,19 @@ def fault_of(rank: int, error: BaseException, where: str = "") -> Fault:
     stack = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     return Fault(
         rank, f"{text[:_LONGEST]} ({place})" if place else text[:_LONGEST], stack[-_LONGEST:]
+    )
+
+
+def left_early(rank: int, others: str = "") -> Fault:
+    """The end of a program that others still wait for.
+
+    Args:
+        others: Who waits, and where.
+    """
+    return Fault(
+        rank,
+        f"its program came to its end, and other ranks wait for it{others}. What all ranks do "
+        "together has to be called on all of them.",
     )
 
 
@@ -80,10 +96,31 @@ class Board:
 
     def first(self) -> Fault | None:
         """The first fault of this run, or a death, which counts for all runs."""
-        for key in (f"fault/{self._now}", "death"):
-            if self._store.check([key]):
-                return Fault(**json.loads(self._store.get(key)))
-        return None
+        return self._read(f"fault/{self._now}") or self._read("death")
+
+    def _read(self, key: str) -> Fault | None:
+        if not self._store.check([key]):
+            return None
+        return Fault(**json.loads(self._store.get(key)))
+
+    def post_crossing(self, fault: Fault) -> None:
+        """Write that ranks wait for each other, perhaps in different runs."""
+        self._store.compare_set(f"crossing/{self.joined}", "", json.dumps(asdict(fault)))
+
+    def crossing(self) -> Fault | None:
+        """What `post_crossing` wrote."""
+        return self._read(f"crossing/{self.joined}")
+
+    def stand(self, text: str) -> None:
+        """Say where this rank stands; empty while it moves."""
+        self._store.set(f"stand/{self.joined}/{self.rank}", text)
+
+    def stands(self, world: int) -> list[str]:
+        """Where all ranks stand, as far as each has said."""
+        keys = [f"stand/{self.joined}/{rank}" for rank in range(world)]
+        if not self._store.check(keys):
+            return [""] * world
+        return [found.decode() for found in self._store.multi_get(keys)]
 
     def post_death(self, fault: Fault) -> None:
         """Write that a process is gone for good."""

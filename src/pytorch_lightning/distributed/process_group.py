@@ -20,7 +20,7 @@ from pytorch_lightning.distributed.children import (
     first_death,
 )
 from pytorch_lightning.distributed.environments import ClusterEnvironment
-from pytorch_lightning.distributed.faults import Board
+from pytorch_lightning.distributed.faults import Board, left_early
 from pytorch_lightning.distributed.rendezvous import (
     await_answer,
     connect,
@@ -28,6 +28,7 @@ from pytorch_lightning.distributed.rendezvous import (
     served_store,
 )
 from pytorch_lightning.distributed.roll_call import Roll, call_roll, make_roll, ranks_in_words
+from pytorch_lightning.distributed.standstill import collectives_begun, waits_in_vain
 from pytorch_lightning.distributed.watch import (
     report_fault,
     start_watch,
@@ -110,6 +111,7 @@ def join_group(
         world_size=world,
         timeout=timeout,
     )
+    control_group()  # now, as all of them are here
 
 
 def _meet(
@@ -205,6 +207,7 @@ def part(*, failed: bool | None = None) -> None:
 def _leave_in_peace(this: _Process) -> None:
     """Say goodbye; who keeps the store stays until the others have finished their run."""
     board, keeps_it, found = this.board, served_store(), watch()
+    begun = collectives_begun()
     if found is not None:
         found.finish_run()
         found.say(Board.bye)
@@ -214,7 +217,7 @@ def _leave_in_peace(this: _Process) -> None:
     if board is None:
         Board(of_attempt(keeps_it), 0).bye()
     else:
-        _stay(this, board)
+        _stay(this, board, begun)
 
 
 def _leave_in_failure(this: _Process) -> None:
@@ -236,14 +239,19 @@ def _await_hearing(world: int, board: Board) -> None:
         time.sleep(0.02)
 
 
-def _stay(this: _Process, board: Board) -> None:
+def _stay(this: _Process, board: Board, begun: Mapping[str, int]) -> None:
     found = watch()
     begin = told = time.monotonic()
     waited_for = list(range(this.world))
-    while time.monotonic() - begin < this.limit and board.first() is None:
+    while time.monotonic() - begin < this.limit and (board.first() or board.crossing()) is None:
         waited_for = [rank for rank in waited_for if not board.is_done(rank)]
         if not waited_for or (found is not None and found.gone(waited_for)):
             return
+        if (waiting := waits_in_vain(board.stands(this.world), begun)) is not None:
+            fault = left_early(board.rank, f" ({waiting})")
+            board.post_crossing(fault)
+            print(f"[rank {board.rank}] {fault}", file=sys.stderr, flush=True)
+            time.sleep(1)  # the others look at it every moment
         if time.monotonic() - told > 10:
             told = time.monotonic()
             text = f"rank 0 is done and waits for {ranks_in_words(waited_for)}"

@@ -16,9 +16,17 @@ from typing import Any
 
 from pytorch_lightning.distributed import children
 from pytorch_lightning.distributed.asked_to_end import Asked
-from pytorch_lightning.distributed.faults import Board, Fault, fault_of, speaks_of_others
+from pytorch_lightning.distributed.faults import (
+    NOBODY,
+    Board,
+    Fault,
+    fault_of,
+    left_early,
+    speaks_of_others,
+)
 from pytorch_lightning.distributed.rendezvous import is_cut
 from pytorch_lightning.distributed.roll_call import Mate, this_machine
+from pytorch_lightning.distributed.standstill import Standstill
 
 GRACE = 5.0
 """Seconds in which the main thread may end by itself, after another rank has failed."""
@@ -43,9 +51,11 @@ class Watch:
         """Why the main thread failed, if another rank was the first."""
         self.exit_code = 1
         self._fault: Fault | None = None
+        self._crossing: Fault | None = None  # ranks wait for each other, within a run or not
         self._armed = True
         self._met = False
         self._mates: list[Mate] = []
+        self._world = 1
         self._line: socket.socket | None = None
         self._missed: dict[int, float] = {}
         self._parent = children.parent_to_follow()
@@ -66,11 +76,14 @@ class Watch:
         here = this_machine()
         self.board = board
         self._mates = [m for m in mates if m.machine == here and m.rank != self.rank]
-        self._line = line
+        self._line, self._world = line, len(mates)
         self._met = self._armed = True
-        self._fault, self.failed = None, False
+        self._fault, self._crossing, self.failed = None, None, False
         self._missed.clear()
-        threading.Thread(target=self._read, args=(board,), name="faults", daemon=True).start()
+        still = Standstill(self.rank, self._world)
+        threading.Thread(
+            target=self._read, args=(board, line, still), name="faults", daemon=True
+        ).start()
 
     def begin_run(self) -> None:
         """A run begins: who is gone from here on is missed."""
@@ -99,7 +112,9 @@ class Watch:
         """
         own = fault_of(self.rank, error, where)
         self._wake_mates()  # who keeps the store may be stopped
-        first = self._earlier() if speaks_of_others(error) else self._fault
+        first = self._fault
+        if speaks_of_others(error):
+            first = self._earlier() or self._who_left()
         if first is None:
             first = self._post(own)
         else:
@@ -140,9 +155,17 @@ class Watch:
     def _earlier(self) -> Fault | None:
         """A fault of somebody else, which may take a moment to be known."""
         end = time.monotonic() + 2
-        while self._fault is None and time.monotonic() < end:
+        while (self._crossing or self._fault) is None and time.monotonic() < end:
             time.sleep(0.05)
-        return self._fault
+        return self._crossing or self._fault
+
+    def _who_left(self) -> Fault | None:
+        """A rank whose program came to its end, while this one still calls on it."""
+        board, line = self.board, self._line
+        if board is None or line is None or is_cut(line):
+            return None
+        rank = within(2, lambda: next(filter(board.has_left, range(self._world)), None))
+        return None if rank is None else self._post(left_early(rank))
 
     def _wake_mates(self) -> None:
         """Let stopped processes of this machine go on, so that they see that it is over."""
@@ -152,18 +175,20 @@ class Watch:
 
     # What the threads do.
 
-    def _read(self, board: Board) -> None:
+    def _read(self, board: Board, line: socket.socket, still: Standstill) -> None:
         """Ask the store, which may take long where its process is stopped."""
-        line = self._line
-        while not self._stop.is_set() and line is not None and not is_cut(line):
+        while not (self._stop.is_set() or is_cut(line)):
             run = board.run
-            if self._armed and self._fault is None:
-                try:
+            try:
+                if self._armed and self._fault is None:
                     found = board.first()
-                except RuntimeError:
-                    return
-                if run == board.run:
-                    self._fault = found
+                    if run == board.run:
+                        self._fault = found
+                if (crossing := still.look(board)) is not None:
+                    board.post_crossing(crossing)
+                self._crossing = self._crossing or board.crossing()
+            except RuntimeError:
+                return
             self._stop.wait(_TICK)
 
     def _watch(self) -> None:
@@ -181,8 +206,8 @@ class Watch:
         if self._parent is not None and not children.is_running(self._parent):
             started_here = os.environ.get(children.PARENT) == str(self._parent)
             return Fault(0 if started_here else -1, f"process {self._parent} is gone")
-        if not self._armed:
-            return None
+        if self._crossing is not None or not self._armed:
+            return self._crossing
         if self._fault is None and (found := self._missing()) is not None:
             self._fault = self._post(found) or found
         return self._fault
@@ -206,7 +231,9 @@ class Watch:
 
     def _await_end(self, fault: Fault) -> None:
         """Give the main thread a moment, then say what happened and end the process."""
-        end = time.monotonic() + GRACE
+        # Who stands in a collective leaves it when those at its other end are gone.
+        stuck = fault.rank == NOBODY and self.rank != 0
+        end = time.monotonic() + (_TICK if stuck else GRACE)
         while time.monotonic() < end:
             if self.failed or self._stop.wait(_TICK):
                 return

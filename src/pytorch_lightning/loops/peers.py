@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from pytorch_lightning.data.fingerprints import sure_length
+from pytorch_lightning.distributed.headers import begins
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.sources import NoMoreBatches, TrainData
 from pytorch_lightning.utilities.exceptions import DataError
@@ -94,6 +95,7 @@ class Peers:
 
     def _announce(self) -> None:
         flag = torch.tensor([int(self._has)], dtype=torch.int32)
+        begins("whether others have more batches", self.group)
         self._said = dist.all_reduce(flag, group=self.group, async_op=True), flag
 
     def _wait(self) -> None:

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from pytorch_lightning.distributed.headers import begins
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -61,7 +62,9 @@ class Window:
     def _over_ranks(self, *values: float) -> list[float]:
         sums = torch.tensor(values, dtype=torch.float64)
         if self.world > 1:
-            dist.all_reduce(sums, group=self.run.strategy.control_group)
+            group = self.run.strategy.control_group
+            begins("the weight of a window", group)
+            dist.all_reduce(sums, group=group)
         found: list[float] = sums.tolist()
         return found
 

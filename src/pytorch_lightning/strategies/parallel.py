@@ -15,6 +15,7 @@ from pytorch_lightning.accelerators import Accelerator
 from pytorch_lightning.checkpoint.io import CheckpointIO
 from pytorch_lightning.distributed import collectives
 from pytorch_lightning.distributed.environments import ClusterEnvironment, LightningEnvironment
+from pytorch_lightning.distributed.headers import meet_for
 from pytorch_lightning.distributed.launchers import (
     Launcher,
     MultiprocessingLauncher,
@@ -243,7 +244,7 @@ class ParallelStrategy(Strategy, ABC):
     def barrier(self, name: str | None = None) -> None:
         """Wait for all processes."""
         if dist.is_initialized():
-            dist.barrier(group=self.control_group)
+            meet_for("barrier", (), self.control_group)
 
     def broadcast(self, obj: _Broadcast, src: int = 0) -> _Broadcast:
         """Give an object of one process to all."""

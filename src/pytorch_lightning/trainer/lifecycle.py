@@ -28,7 +28,7 @@ from pytorch_lightning.loops.recording import RunSession
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.state import State
 from pytorch_lightning.loops.transfer import bind_transfer
-from pytorch_lightning.trainer import data, ranks, verify
+from pytorch_lightning.trainer import alike, data, ranks, verify
 from pytorch_lightning.trainer.construction import timed_by
 from pytorch_lightning.trainer.defaults import (
     CallbackList,
@@ -95,6 +95,7 @@ def fit(
         run.hooks.on_pretrain_routine_end()
         bind_hooks(trainer, run)
         bind_optimization(run)
+        alike.compare_optimizers(trainer, run)
         trainer._progress.validated_at = time.monotonic()
         anomalies = torch.autograd.set_detect_anomaly(trainer.detect_anomaly)
         with heed_signals(trainer, run), anomalies, torch.enable_grad():
@@ -288,6 +289,7 @@ def _set_up(
     strategy, fn = run.strategy, trainer.state.fn
     _merge_callbacks(trainer, run)
     strategy.setup_environment()
+    alike.compare_runs(trainer, run)
     ranks.agree_on_versions(trainer)
     path = ranks.agree_on_checkpoint(trainer, ckpt_path, model_given=model_given)
     run.agreement = Agreement.of(run)
@@ -305,6 +307,7 @@ def _set_up(
         run.hooks.on_configure_sharded_model()
         run.hooks.configure_model()
     ranks.agree_on_seed(trainer, run)  # which may have been set in any of the hooks above
+    alike.compare_modules(trainer, run)
     strategy.build_optimizers = partial(_build_optimizers, run)
     if strategy.restore_checkpoint_after_setup:
         strategy.setup(trainer)

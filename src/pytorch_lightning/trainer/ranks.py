@@ -26,7 +26,7 @@ def agree_on_versions(trainer: "pl.Trainer") -> None:
         return
     loggers = trainer.loggers
     versions = decide_once(trainer, lambda: [logger.version for logger in loggers])
-    for logger, version in zip(loggers, versions, strict=True):
+    for logger, version in zip(loggers, versions, strict=False):  # some only log on rank 0
         logger.adopt(version)
 
 
