@@ -3,10 +3,10 @@
 import math
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 from weakref import proxy
 
 from torch import Tensor
@@ -30,15 +30,17 @@ from pytorch_lightning.callbacks.checkpoint_options import (
 from pytorch_lightning.callbacks.checkpoint_records import (
     RECORDS,
     TURN,
-    kept_by,
     metrics_now,
-    not_younger,
-    records,
-    records_after,
-    score_of,
     standing,
     story,
     worst_value,
+)
+from pytorch_lightning.callbacks.checkpoint_turn import (
+    Turn,
+    among_the_best,
+    left_to_do,
+    next_turn,
+    turn_of_exception,
 )
 from pytorch_lightning.callbacks.monitor import never_logged
 from pytorch_lightning.checkpoint import retention
@@ -50,15 +52,6 @@ from pytorch_lightning.utilities.rank_zero import WarningCache, rank_zero_info, 
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
-
-
-class _Turn(NamedTuple):
-    """What one opportunity to save leads to: files to write and to delete, and the state after."""
-
-    path: str
-    last: str
-    fallen: list[str]
-    after: dict[str, Any]
 
 
 class ModelCheckpoint(Checkpoint):
@@ -120,7 +113,7 @@ class ModelCheckpoint(Checkpoint):
         self.mode = cast(retention.Mode, mode)  # checked below
         self.auto_insert_metric_name = auto_insert_metric_name
         self._save_on_train_epoch_end = save_on_train_epoch_end
-        self._enable_version_counter = enable_version_counter
+        self.enable_version_counter = enable_version_counter
 
         self.dirpath = None if dirpath is None else paths.normalize(dirpath)
         self.filename = None if filename is None else os.fspath(filename)
@@ -241,17 +234,13 @@ class ModelCheckpoint(Checkpoint):
     ) -> None:
         if not self.save_on_exception or not self._may_save(trainer) or not saves_alone(trainer):
             return
-        metrics = metrics_now(trainer)
         try:
-            path = self._free_path(metrics, self.filename, own=())
-            last = self._last_path(metrics) if self.save_last else ""
-            after: dict[str, Any] = {"_turn_step": trainer.global_step}
-            after["last_model_path"] = last or self.last_model_path
-            self._carry_out(trainer, _Turn(path, last, [], after), alone=True)
+            turn = turn_of_exception(self, trainer)
+            self._carry_out(trainer, turn, alone=True)
         except Exception as error:  # must not hide what ended the run
             rank_zero_warn(f"`ModelCheckpoint(save_on_exception=True)` could not save: {error}")
         else:
-            rank_zero_info(f"The run ended by {type(exception).__name__}; saved to {path!r}.")
+            rank_zero_info(f"The run ended by {type(exception).__name__}; saved to {turn.path!r}.")
 
     def _may_save(self, trainer: "pl.Trainer") -> bool:
         return not (
@@ -298,50 +287,13 @@ class ModelCheckpoint(Checkpoint):
 
     def _serve(self, trainer: "pl.Trainer", *, last_only: bool = False) -> None:
         """Take the opportunity that was asked for; called when all have listened."""
-        turn = decide_once(trainer, lambda: self._next_turn(trainer, last_only=last_only))
+        turn = decide_once(trainer, lambda: next_turn(self, trainer, last_only=last_only))
         if turn is None:
             self._waiting, self._due = True, False
         else:
             self._carry_out(trainer, turn)
 
-    def _next_turn(self, trainer: "pl.Trainer", *, last_only: bool) -> _Turn | None:
-        """What to write and to delete; None while the monitor has no value."""
-        metrics = metrics_now(trainer)
-        score = None
-        if self.monitor is not None and not last_only:
-            if self.monitor not in metrics:
-                return None
-            score = score_of(metrics[self.monitor], self.mode)
-        return self._plan(trainer, metrics, score, ranked=not last_only)
-
-    def _plan(
-        self,
-        trainer: "pl.Trainer",
-        metrics: dict[str, Tensor],
-        score: Tensor | None,
-        *,
-        ranked: bool,
-    ) -> _Turn:
-        kept, path = kept_by(self), ""
-        fallen: list[str] = []
-        nameless = retention.Candidate("", None if score is None else score.item())
-        if ranked and self._ranks(kept, nameless):
-            _, leaving = retention.retain(kept, nameless, best=self.save_top_k, mode=self.mode)
-            own = self._deletable(trainer, leaving)
-            path = self._free_path(metrics, self.filename, own)
-            entry = nameless._replace(path=path)
-            kept, fallen = retention.retain(kept, entry, best=self.save_top_k, mode=self.mode)
-        last = self._last_path(metrics) if self.save_last else ""
-        if last:
-            kept, replaced = retention.retain_last(kept, retention.Candidate(last))
-            fallen = [*fallen, *replaced]
-        after = records_after(self, kept, path, score) if path else records(self)
-        after["last_model_path"] = last or self.last_model_path
-        turn = {"_turn_step": trainer.global_step, "_due": False, "_waiting": False}
-        gone = [name for name in self._deletable(trainer, fallen) if name not in (path, last)]
-        return _Turn(path, last, gone, {**after, **turn, "_fallen": gone})
-
-    def _carry_out(self, trainer: "pl.Trainer", turn: _Turn, *, alone: bool = False) -> None:
+    def _carry_out(self, trainer: "pl.Trainer", turn: Turn, *, alone: bool = False) -> None:
         """Write, then believe it, then tell the loggers, then delete.
 
         Args:
@@ -372,7 +324,7 @@ class ModelCheckpoint(Checkpoint):
             rank_zero_info(story(trainer, self, turn.path or turn.last, ranked=bool(turn.path)))
 
     def _write_last(
-        self, trainer: "pl.Trainer", turn: _Turn, save: Callable[[str, bool], None]
+        self, trainer: "pl.Trainer", turn: Turn, save: Callable[[str, bool], None]
     ) -> None:
         plain_files = type(trainer.strategy.checkpoint_io) is TorchCheckpointIO
         files = turn.path and not paths.is_remote(turn.path)
@@ -386,21 +338,12 @@ class ModelCheckpoint(Checkpoint):
         if trainer.is_global_zero:
             write(turn.path, turn.last)
 
-    def _ranks(self, kept: retention.Kept, candidate: retention.Candidate) -> bool:
-        if self.save_top_k == 0:
-            return False
-        return retention.ranks(kept, candidate, best=self.save_top_k, mode=self.mode)
-
-    def _deletable(self, trainer: "pl.Trainer", names: list[str]) -> list[str]:
-        resumed_from = None if trainer.ckpt_path is None else os.fspath(trainer.ckpt_path)
-        return retention.deletable(names, folder=str(self.dirpath), resumed_from=resumed_from)
-
     def check_monitor_top_k(self, trainer: "pl.Trainer", current: Tensor | None = None) -> bool:
         """Whether a value of the monitor would be among the best."""
         if current is None:
             return False
         candidate = retention.Candidate("", float(current))
-        return decide_once(trainer, lambda: self._ranks(kept_by(self), candidate))
+        return decide_once(trainer, lambda: among_the_best(self, candidate))
 
     def format_checkpoint_name(
         self,
@@ -438,20 +381,6 @@ class ModelCheckpoint(Checkpoint):
             filepath = paths.join(self.dirpath, "best_k_models.yaml")
         write_scores(self.best_k_models, filepath)
 
-    def _free_path(
-        self, metrics: dict[str, Tensor], filename: str | None, own: Collection[str]
-    ) -> str:
-        """A path that no other file has; those in `own` may be overwritten."""
-        path = self.format_checkpoint_name(metrics, filename)
-        version = self.STARTING_VERSION
-        while self._enable_version_counter and path not in own and paths.exists(path):
-            path = self.format_checkpoint_name(metrics, filename, ver=version)
-            version += 1
-        return path
-
-    def _last_path(self, metrics: dict[str, Tensor]) -> str:
-        return self._free_path(metrics, self.CHECKPOINT_NAME_LAST, [self.last_model_path])
-
     def state_dict(self) -> dict[str, Any]:
         now = {name: getattr(self, name) for name in (*RECORDS, *TURN)}
         state = {**now, **(self._upcoming or {})}
@@ -480,7 +409,7 @@ class ModelCheckpoint(Checkpoint):
 
     def _finish_resume(self, trainer: "pl.Trainer") -> None:
         """Do what the run that wrote the file would have done next, and see what is left of it."""
-        gone, kept = decide_once(trainer, lambda: self._left_to_do(trainer))
+        gone, kept = decide_once(trainer, lambda: left_to_do(self, trainer, self._fallen))
         for path in gone:
             trainer.strategy.remove_checkpoint(path)
         there = {path: self.best_k_models[path] for path in kept}
@@ -490,11 +419,3 @@ class ModelCheckpoint(Checkpoint):
                 setattr(self, name, value)
         if self._due:
             self._ask(trainer)
-
-    def _left_to_do(self, trainer: "pl.Trainer") -> tuple[list[str], list[str]]:
-        """The files that are still to be deleted, and the ranked ones that are still there."""
-        assert trainer.ckpt_path is not None
-        # a file that is younger than the one resumed from has taken over the name
-        gone = not_younger(self._deletable(trainer, self._fallen), trainer.ckpt_path)
-        # what a later part of the run has deleted cannot be kept
-        return gone, [path for path in self.best_k_models if paths.exists(path)]

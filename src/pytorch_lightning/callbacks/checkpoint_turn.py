@@ -1,0 +1,128 @@
+"""What one opportunity to save leads to, decided before anything is written."""
+
+import os
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import Tensor
+
+from pytorch_lightning.callbacks.checkpoint_records import (
+    kept_by,
+    metrics_now,
+    not_younger,
+    records,
+    records_after,
+    score_of,
+)
+from pytorch_lightning.checkpoint import retention
+from pytorch_lightning.utilities import paths
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+    from pytorch_lightning.callbacks.model_checkpoint import ModelCheckpoint
+
+
+class Turn(NamedTuple):
+    """Files to write and to delete, and the state of the callback after that."""
+
+    path: str
+    last: str
+    fallen: list[str]
+    after: dict[str, Any]
+
+
+def next_turn(
+    callback: "ModelCheckpoint", trainer: "pl.Trainer", *, last_only: bool
+) -> Turn | None:
+    """What to write and to delete; None while the monitor has no value."""
+    metrics = metrics_now(trainer)
+    score = None
+    if callback.monitor is not None and not last_only:
+        if callback.monitor not in metrics:
+            return None
+        score = score_of(metrics[callback.monitor], callback.mode)
+    return _plan(callback, trainer, metrics, score, ranked=not last_only)
+
+
+def turn_of_exception(callback: "ModelCheckpoint", trainer: "pl.Trainer") -> Turn:
+    """What to write where an error ends the run; nothing is deleted."""
+    metrics = metrics_now(trainer)
+    path = _free_path(callback, metrics, callback.filename, own=())
+    last = _last_path(callback, metrics) if callback.save_last else ""
+    after: dict[str, Any] = {"_turn_step": trainer.global_step}
+    after["last_model_path"] = last or callback.last_model_path
+    return Turn(path, last, [], after)
+
+
+def _plan(
+    callback: "ModelCheckpoint",
+    trainer: "pl.Trainer",
+    metrics: dict[str, Tensor],
+    score: Tensor | None,
+    *,
+    ranked: bool,
+) -> Turn:
+    best, mode = callback.save_top_k, callback.mode
+    kept, path = kept_by(callback), ""
+    fallen: list[str] = []
+    nameless = retention.Candidate("", None if score is None else score.item())
+    if ranked and among_the_best(callback, nameless):
+        _, leaving = retention.retain(kept, nameless, best=best, mode=mode)
+        own = _deletable(callback, trainer, leaving)
+        path = _free_path(callback, metrics, callback.filename, own)
+        kept, fallen = retention.retain(kept, nameless._replace(path=path), best=best, mode=mode)
+    last = _last_path(callback, metrics) if callback.save_last else ""
+    if last:
+        kept, replaced = retention.retain_last(kept, retention.Candidate(last))
+        fallen = [*fallen, *replaced]
+    after = records_after(callback, kept, path, score) if path else records(callback)
+    after["last_model_path"] = last or callback.last_model_path
+    turn = {"_turn_step": trainer.global_step, "_due": False, "_waiting": False}
+    gone = [name for name in _deletable(callback, trainer, fallen) if name not in (path, last)]
+    return Turn(path, last, gone, {**after, **turn, "_fallen": gone})
+
+
+def among_the_best(callback: "ModelCheckpoint", candidate: retention.Candidate) -> bool:
+    """Whether a file would be kept."""
+    best, mode = callback.save_top_k, callback.mode
+    return best != 0 and retention.ranks(kept_by(callback), candidate, best=best, mode=mode)
+
+
+def left_to_do(
+    callback: "ModelCheckpoint", trainer: "pl.Trainer", fallen: list[str]
+) -> tuple[list[str], list[str]]:
+    """After a resume: the files that are still to be deleted, and the ranked ones still there.
+
+    Args:
+        fallen: What the run that wrote the file was about to delete.
+    """
+    assert trainer.ckpt_path is not None
+    # a file that is younger than the one resumed from has taken over the name
+    gone = not_younger(_deletable(callback, trainer, fallen), trainer.ckpt_path)
+    # what a later part of the run has deleted cannot be kept
+    return gone, [path for path in callback.best_k_models if paths.exists(path)]
+
+
+def _deletable(callback: "ModelCheckpoint", trainer: "pl.Trainer", names: list[str]) -> list[str]:
+    resumed_from = None if trainer.ckpt_path is None else os.fspath(trainer.ckpt_path)
+    return retention.deletable(names, folder=str(callback.dirpath), resumed_from=resumed_from)
+
+
+def _free_path(
+    callback: "ModelCheckpoint",
+    metrics: dict[str, Tensor],
+    filename: str | None,
+    own: Collection[str],
+) -> str:
+    """A path that no other file has; those in `own` may be overwritten."""
+    path = callback.format_checkpoint_name(metrics, filename)
+    version = callback.STARTING_VERSION
+    while callback.enable_version_counter and path not in own and paths.exists(path):
+        path = callback.format_checkpoint_name(metrics, filename, ver=version)
+        version += 1
+    return path
+
+
+def _last_path(callback: "ModelCheckpoint", metrics: dict[str, Tensor]) -> str:
+    own = [callback.last_model_path]
+    return _free_path(callback, metrics, callback.CHECKPOINT_NAME_LAST, own)
