@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from pytorch_lightning.distributed.whereabouts import where_this_rank_is
 
 MOST_NUMBERS = 8
 _MARKS = 3  # integers at the start of a header
+_AS_NUMBERS, _AS_INTEGERS = struct.Struct(f"{MOST_NUMBERS}d"), struct.Struct(f"{MOST_NUMBERS}q")
 
 
 @dataclass
@@ -46,9 +48,10 @@ def fingerprint(text: str) -> int:
 
 def gather_rows(row: Tensor, group: Any | None = None) -> Tensor:
     """One row of each rank, as a table; the rows have one size, and are on the CPU."""
-    table = row.new_empty((dist.get_world_size(group), *row.shape))
-    dist.all_gather(list(table.unbind(0)), row, group=group)
-    return table
+    world = dist.get_world_size(group)
+    table = row.new_empty(world * row.numel())
+    dist.all_gather_into_tensor(table, row.reshape(-1), group=group)
+    return table.view(world, *row.shape)
 
 
 def gather_texts(text: str, group: Any | None = None) -> list[str]:
@@ -81,18 +84,15 @@ def gather_headers(
     """Send a header, of one size for all kinds, as most backends hang where sizes differ."""
     if len(numbers) > MOST_NUMBERS:
         raise ValueError(f"A message holds at most {MOST_NUMBERS} numbers, got {len(numbers)}.")
-    header = torch.zeros(_MARKS + MOST_NUMBERS, dtype=torch.int64)
-    header[0], header[1] = fingerprint(kind), fingerprint("\n".join(names))
-    header[2] = len(numbers)
-    header[_MARKS:].view(torch.float64)[: len(numbers)] = torch.tensor(
-        list(numbers), dtype=torch.float64
-    )
+    marks = [fingerprint(kind), fingerprint("\n".join(names)), len(numbers)]
+    padded = [*numbers, *[0.0] * (MOST_NUMBERS - len(numbers))]
+    header = torch.tensor([*marks, *_AS_INTEGERS.unpack(_AS_NUMBERS.pack(*padded))])
     begins(kind, group)
-    found = gather_rows(header, group)
-    marks = found[:, :_MARKS]
+    rows = gather_rows(header, group).tolist()
+    found = [_AS_NUMBERS.unpack(_AS_INTEGERS.pack(*row[_MARKS:])) for row in rows]
     return Headers(
-        agree=bool((marks == marks[0]).all()),
-        numbers=found[:, _MARKS:].contiguous().view(torch.float64)[:, : len(numbers)],
+        agree=all(row[:_MARKS] == marks for row in rows),
+        numbers=torch.tensor([row[: len(numbers)] for row in found], dtype=torch.float64),
     )
 
 
