@@ -248,6 +248,46 @@ def _stopped(folder):
     return sorted(os.listdir(folder)), ends, scores
 
 
+class Thaws(Model):
+    """A layer that is frozen in the first epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.late = nn.Linear(1, 1).double().requires_grad_(False)
+
+    def loss(self, batch):
+        return (self.late(self.layer(batch)) - 1).square().mean()
+
+    def on_train_epoch_start(self):
+        self.late.requires_grad_(self.current_epoch == 1)
+
+
+OPTIONS = {
+    "barebones": {"barebones": True},
+    "anomalies": {"detect_anomaly": True},
+    "deterministic": {"deterministic": True},
+    "gradients in evaluation": {"inference_mode": False},
+    "time": {"max_time": "00:01:00:00", "val_check_interval": "00:00:10:00"},
+    "mixed": {"precision": "bf16-mixed"},
+    "double": {"precision": "64-true"},
+    "one node": {"num_nodes": 1, "sync_batchnorm": True},
+}
+
+
+@cell
+def _options(folder):
+    found = {}
+    for name, options in OPTIONS.items():
+        model = Model()
+        shown = {"enable_model_summary": None, "enable_progress_bar": None, "logger": None}
+        bare = {**shown, "enable_checkpointing": None} if name == "barebones" else {}
+        trainer(folder, max_epochs=2, **{**bare, **options}).fit(model, numbers(), one_by_one())
+        found[name] = weights(model)
+    thaws = Thaws()
+    trainer(folder, max_epochs=2).fit(thaws, numbers())
+    return {**found, "thaws": weights(thaws)}
+
+
 @cell
 def _compiled(folder):
     from torch._dynamo.testing import CompileCounter
@@ -277,7 +317,7 @@ def close(found, expected):
     return found == (pytest.approx(expected, abs=1e-12) if type(expected) is float else expected)
 
 
-ALIKE = ("written", "cycle", "clipped", "callbacks_log", "stopped", "compiled")
+ALIKE = ("written", "cycle", "clipped", "callbacks_log", "stopped", "options", "compiled")
 
 
 @pytest.mark.parametrize("name", ALIKE)
