@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -64,6 +65,12 @@ def test_resumed_logs_equal_uninterrupted_ones(saved_at):
     assert curves("stopped") == curves("whole")
     assert len(rows("whole")) == 12 + 3 * (3 + 1) + 3
     assert all(axis == sorted(axis) for axis in axes("stopped"))
+
+
+def test_files_of_one_second_are_read_in_the_order_in_which_they_were_written(monkeypatch):
+    counter = event_file_writer._global_uid  # the number at the end of each name
+    monkeypatch.setattr(event_file_writer, "_global_uid", type(counter)(8))
+    test_resumed_logs_equal_uninterrupted_ones(2)  # "...10" comes before "...9"
 
 
 def test_rows_of_the_future_are_gone_where_a_resumed_run_is_shorter():

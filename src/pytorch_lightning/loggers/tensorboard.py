@@ -27,7 +27,7 @@ from pytorch_lightning.loggers.utilities import (
     with_prefix,
     write_hparams,
 )
-from pytorch_lightning.utilities.paths import exists, join, list_names
+from pytorch_lightning.utilities.paths import exists, is_remote, join, list_names
 from pytorch_lightning.utilities.rank_zero import rank_zero_only, rank_zero_warn
 from pytorch_lightning.utilities.seed import isolate_rng
 from pytorch_lightning.utilities.tree import move_data_to_device
@@ -153,6 +153,8 @@ class TensorBoardLogger(Logger):
         """
         if self._experiment is None:
             writer_class, self._summary = _import_writer()
+            if self._purge_step is not None:
+                _await_later_name(self.log_dir)
             self._experiment = writer_class(
                 log_dir=self.log_dir,
                 purge_step=self._purge_step,
@@ -306,6 +308,15 @@ def _distinct_file(writer_class: type) -> dict[str, str]:
     # tensorboardX names its files by the second, and overwrites one of the same name.
     is_torch = writer_class.__module__.startswith("torch.")
     return {} if is_torch else {"filename_suffix": f".{time.time_ns()}"}
+
+
+def _await_later_name(folder: str) -> None:
+    """Wait for the next second, if a file is of this one: a run is read in the order of names."""
+    if is_remote(folder):
+        return
+    names = [name for name in list_names(folder) if is_event_file(name)]
+    while any(f".tfevents.{int(time.time()):010}." in name for name in names):
+        time.sleep(0.01)
 
 
 def _as_float(name: str, value: Any) -> float:
