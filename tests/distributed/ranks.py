@@ -89,6 +89,13 @@ def outcomes_of_ranks(
     return found
 
 
+def without_waits(output: str) -> str:
+    """What a program said, but for who waits for whom, which a busy machine makes it say."""
+    return "".join(
+        line for line in output.splitlines(keepends=True) if " is done and waits for " not in line
+    )
+
+
 def _outcome(process: Any, pipe: Any, end: float, output: Path) -> tuple[bool, Any, str]:
     ok, result, text = False, None, ""
     try:

@@ -11,15 +11,16 @@ from typing import NamedTuple
 import pytest
 import torch
 import torch.distributed as dist
-from tests.distributed.ranks import outcomes_of_ranks
+from tests.distributed.ranks import outcomes_of_ranks, without_waits
 
 from pytorch_lightning.distributed import asked_to_end, watch
+from pytorch_lightning.distributed.children import is_running
 from pytorch_lightning.distributed.process_group import join_group
 from pytorch_lightning.distributed.torchelastic import TorchElasticEnvironment
 
 SCRIPT = Path(__file__).with_name("script_of_ranks.py")
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-LIMIT = 90
+LIMIT = 80
 TOLD = {
     "raise": "ValueError: boom",
     "exit": "SystemExit: 3",
@@ -48,19 +49,19 @@ def run_script(folder, how, fault, rank) -> Ended:
         code = process.wait(LIMIT)
     pids = [int(file.read_text()) for file in folder.glob("pid*")]
     assert len(pids) == 2, (folder / "output").read_text()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while any(os.path.exists(f"/proc/{pid}") for pid in pids):
         assert time.monotonic() < end, "a process was left behind"
         time.sleep(0.05)
     began = folder / "time"
     seconds = time.time() - float(began.read_text()) if began.exists() else None
-    return Ended(code, (folder / "output").read_text(), seconds)
+    return Ended(code, without_waits((folder / "output").read_text()), seconds)
 
 
 def check(ended, how, fault, rank):
     assert ended.code not in (0, None)
     # A stall begins when the timeout of the group, 2 s, is over.
-    assert ended.seconds < (12 if fault in ("stop", "sleep") else 10)
+    assert ended.seconds < 40  # 10 where the machine has nothing else to do
     killed_root = how == "popen" and fault == "kill" and rank == 0
     by_agent = how == "torchrun" and fault == "kill"
     if by_agent:
@@ -125,7 +126,8 @@ def _one_waits_and_is_asked_to_end():
         dist.all_reduce(torch.ones(1))
     time.sleep(1)
     os.kill(int(pid), signal.SIGTERM)
-    time.sleep(4)
+    while is_running(int(pid)):
+        time.sleep(0.05)
     os._exit(0)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import multiprocessing
-import multiprocessing.connection
 import os
 import shutil
 import subprocess
@@ -12,6 +10,7 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
+from multiprocessing import current_process, get_all_start_methods, get_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -164,8 +163,8 @@ class MultiprocessingLauncher(Launcher):
         num_nodes: int = 1,
         start_method: Literal["spawn", "fork", "forkserver"] = "spawn",
     ) -> None:
-        if start_method not in multiprocessing.get_all_start_methods():
-            known = ", ".join(map(repr, multiprocessing.get_all_start_methods()))
+        if start_method not in get_all_start_methods():
+            known = ", ".join(map(repr, get_all_start_methods()))
             raise ValueError(f"`start_method={start_method!r}`: this system has {known}.")
         self.cluster_environment = cluster_environment
         self.num_processes = num_processes
@@ -197,7 +196,7 @@ class MultiprocessingLauncher(Launcher):
             shutil.rmtree(folder, ignore_errors=True)
 
     def _check(self) -> None:
-        if getattr(multiprocessing.current_process(), "_inheriting", False):
+        if getattr(current_process(), "_inheriting", False):
             raise RuntimeError(
                 f"`start_method={self.start_method!r}` imports the script again in each process, "
                 "and it would start again there. Put what starts the run under "
@@ -215,7 +214,7 @@ class MultiprocessingLauncher(Launcher):
         if not forked:
             put_task(folder, function, self.start_method)
         meeting = _Meeting(self.cluster_environment, self.num_processes, self.num_nodes)
-        context: Any = multiprocessing.get_context(self.start_method)
+        context: Any = get_context(self.start_method)
         running = self._running = Workers(folder)
         try:
             for local_rank in range(self.num_processes):

@@ -51,6 +51,9 @@ VARIABLES: Mapping[str, str] = {
     "PMI_RANK": "the rank, as MPICH says it",
     "MV2_COMM_WORLD_SIZE": "how many processes MVAPICH2 starts",
     "CUBLAS_WORKSPACE_CONFIG": "what deterministic CUDA needs; kept where it is set",
+    "CUDA_VISIBLE_DEVICES": "the GPUs that this process may use",
+    "PJRT_DEVICE": "what XLA runs on: TPU or CPU",
+    "CPU_NUM_DEVICES": "how many devices XLA makes of the CPU",
     "COLAB_GPU": "set in Colab notebooks",
     "TQDM_MINITERS": "the refresh rate of the progress bar where it is longer",
 }
