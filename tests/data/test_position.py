@@ -426,9 +426,9 @@ def test_lists_are_sought_at_once():
     batches = list(range(1_000_000))
     source = Source(batches)
     source.seek({**started(batches), "batches": 999_998})
-    start = time.perf_counter()
+    start = time.process_time()
     source.seek({**started(batches), "batches": 999_998})
-    assert time.perf_counter() - start < 0.1
+    assert time.process_time() - start < 0.1
     assert list(source) == [999_998, 999_999]
 
 

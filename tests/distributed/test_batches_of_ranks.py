@@ -72,8 +72,8 @@ def quiet(**options):
 def _all_cells():
     torch.set_default_dtype(torch.float64)  # also of values that a rank has no batch for
     trainer, found = quiet(), {}
-    for n in range(1, 18):
-        for size in range(1, 6):
+    for n in range(1, 14):
+        for size in (1, 2, 3, 5):
             module, loader = Sees(), DataLoader(Numbers(n), batch_size=size)
             validated = trainer.validate(module, loader, verbose=False)[0]["square"]
             seen = list(module.seen)

@@ -77,6 +77,7 @@ def test_by_itself(tmp_path, expected):
     _check(tmp_path, *found, expected, [(0, 0), (0, 1)])
 
 
+@pytest.mark.long  # each of two machines below has one
 def test_by_torchrun(tmp_path, expected):
     command = [*TORCHRUN, "--standalone", "--nproc-per-node", "2", SCRIPT, str(tmp_path), "2", "1"]
     found = _run((command, _environment()))
