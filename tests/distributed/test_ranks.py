@@ -6,7 +6,6 @@ import time
 import pytest
 import torch
 import torch.distributed as dist
-
 from tests.distributed.ranks import outcomes_of_ranks, run_ranks
 
 
