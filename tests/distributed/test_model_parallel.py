@@ -1,6 +1,5 @@
 """A module that the user divides, along data and along layers, against one process."""
 
-
 import pytest
 import torch
 from tests.distributed.ranks import run_ranks
