@@ -63,7 +63,13 @@ class Watch:
         self._asked = Asked()
         if self._parent is not None:
             children.wake_when_parent_dies()
-        threading.Thread(target=self._watch, name="watch", daemon=True).start()
+        self._threads: list[threading.Thread] = []
+        self._begin("watch", self._watch)
+
+    def _begin(self, name: str, work: Callable[..., None], *args: Any) -> None:
+        thread = threading.Thread(target=work, args=args, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     # What the main thread says.
 
@@ -81,9 +87,7 @@ class Watch:
         self._fault, self._crossing, self.failed = None, None, False
         self._missed.clear()
         still = Standstill(self.rank, self._world)
-        threading.Thread(
-            target=self._read, args=(board, line, still), name="faults", daemon=True
-        ).start()
+        self._begin("faults", self._read, board, line, still)
 
     def begin_run(self) -> None:
         """A run begins: who is gone from here on is missed."""
@@ -139,6 +143,8 @@ class Watch:
     def stop(self) -> None:
         """End the threads."""
         self._stop.set()
+        for thread in self._threads:  # one that asks the store while Python ends would abort
+            thread.join(1)
         self.unmeet()
         self._asked.close()
 
