@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from tests.distributed.ranks import without_waits
 
-from pytorch_lightning.distributed import rendezvous, watch
+from pytorch_lightning.distributed import rendezvous, workers
 from pytorch_lightning.distributed.environments import LightningEnvironment
 from pytorch_lightning.distributed.launchers import (
     MultiprocessingLauncher,
@@ -116,7 +116,7 @@ def test_big_results_of_a_forked_worker_come_home(fork):
 
 
 def test_an_error_comes_home_with_its_type_and_traceback(fork, monkeypatch):
-    monkeypatch.setattr(watch, "GRACE", 1.0)
+    monkeypatch.setattr(workers, "GRACE", 0.5)
     begin = time.monotonic()
     with pytest.raises(KeyError, match="lost") as caught:
         fork.launch(_fail_on_one, KeyError("lost"))
