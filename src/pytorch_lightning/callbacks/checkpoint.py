@@ -11,5 +11,5 @@ class Checkpoint(Callback):
             checkpoint callback is needed.
     """
 
-    monitors_metrics = True
+    meets_idle_ranks = monitors_metrics = True
     saves_regularly: bool = True

@@ -22,6 +22,7 @@ class Callback:
         ...         print("Training begins")
     """
 
+    meets_idle_ranks: ClassVar[bool] = False  # True: `on_train_batch_end` without a batch, too
     monitors_metrics: ClassVar[bool] = False  # True: its `on_train_epoch_end` comes last
 
     @property

@@ -50,7 +50,8 @@ def gather_rows(row: Tensor, group: Any | None = None) -> Tensor:
     """One row of each rank, as a table; the rows have one size, and are on the CPU."""
     world = dist.get_world_size(group)
     table = row.new_empty(world * row.numel())
-    dist.all_gather_into_tensor(table, row.reshape(-1), group=group)
+    gather: Any = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+    gather(table, row.reshape(-1), group=group)
     return table.view(world, *row.shape)
 
 

@@ -20,7 +20,8 @@ from pytorch_lightning.distributed.whereabouts import where_this_rank_is
 
 STILL = 2.0
 """Seconds without another collective after which a rank says where it stands."""
-_SURE = 1.5  # for so long nobody moves
+SURE = 1.5
+"""Seconds in which nobody moves, before it is called an error."""
 _EVERY = 0.5
 
 
@@ -81,7 +82,7 @@ class Standstill:
         told = [texts[rank] for rank in pair]
         if self._seen is None or self._seen[1] != told:
             self._seen = now, told
-        return _fault(stands, pair) if now - self._seen[0] >= _SURE else None
+        return _fault(stands, pair) if now - self._seen[0] >= SURE else None
 
 
 def collectives_begun() -> dict[str, int]:

@@ -48,3 +48,18 @@ def in_unison(what: str, *, cure: str) -> None:
                 f"would wait for it. {cure}"
             )
         time.sleep(_TICK if waiting else 0)
+
+
+def say_absent(place: tuple[int, ...]) -> None:
+    """Say that this rank has nothing to contribute to what is about to be exchanged.
+
+    Args:
+        place: In the run; another one each time.
+    """
+    distributed_c10d._get_default_store().add(f"absent/{place}", 1)
+
+
+def all_are_absent(place: tuple[int, ...]) -> bool:
+    """Whether no rank contributes; to be asked when the exchange is over, as then all have said."""
+    there: int = distributed_c10d._get_default_store().add(f"absent/{place}", 0)
+    return there == dist.get_world_size()

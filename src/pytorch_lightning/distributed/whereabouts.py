@@ -17,9 +17,9 @@ _OTHERS = tuple(
         Path(__file__).parents[1],
         Path(torch.__file__).parent,
         Path(sysconfig.get_path("stdlib")),
+        Path(sysconfig.get_path("purelib")),
     )
 )
-_SITE = sysconfig.get_path("purelib")
 
 
 def where_this_rank_is() -> str:
@@ -42,11 +42,7 @@ def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
 
 def _is_users(frame: FrameType) -> bool:
     name = frame.f_code.co_filename
-    if name.startswith("<"):
-        return False
-    return not name.startswith(_OTHERS) or (
-        name.startswith(_SITE) and not name.startswith(_OTHERS[:2])
-    )
+    return not name.startswith(("<", *_OTHERS))
 
 
 def _called(inner: list[str]) -> str:

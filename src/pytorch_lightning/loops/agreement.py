@@ -4,6 +4,7 @@ A rank that wants to stop (a callback, a signal, a clock) says so in the next me
 after the same batch. Each message agrees on the batch of the next one, since clocks differ.
 """
 
+import itertools
 import time
 
 from pytorch_lightning.loops.limits import time_to_validate
@@ -11,6 +12,7 @@ from pytorch_lightning.loops.marks import answer_clocks
 from pytorch_lightning.loops.run import Run
 
 EVERY_SECONDS = 2.0
+_numbers = itertools.count()
 
 
 class Agreement:
@@ -18,10 +20,14 @@ class Agreement:
 
     Args:
         run: Its state says after how many batches the next message is due.
+
+    Attributes:
+        number: Of the run, the same on all ranks.
     """
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self.number = next(_numbers)
         self._at = time.monotonic()
         self._batches = run.state.batches_seen
         run.state.meet_at = self._batches + 1

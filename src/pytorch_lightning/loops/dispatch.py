@@ -37,7 +37,15 @@ class Hooks:
     per step.
     """
 
-    __slots__ = (*HOOKS, "heard", "in_step", "one_by_one", "save_callbacks", "save_owners")
+    __slots__ = (
+        *HOOKS,
+        "heard",
+        "in_step",
+        "on_idle_batch_end",
+        "one_by_one",
+        "save_callbacks",
+        "save_owners",
+    )
 
     if TYPE_CHECKING:
 
@@ -45,6 +53,7 @@ class Hooks:
 
     def __init__(self) -> None:
         self.heard: frozenset[str] = frozenset()
+        self.on_idle_batch_end: Listener = silent  # of a training batch that only other ranks have
         self.in_step = True  # does anybody hear a hook between `training_step` and the update?
         self.one_by_one: dict[str, list[Listener]] = {}  # where each is called for itself
         self.save_callbacks: list[Listener] = []  # `on_save_checkpoint`; weights alone skip these
@@ -88,6 +97,12 @@ class Hooks:
             if name in ("on_exception", "prepare_data", "teardown"):
                 self.one_by_one[name] = [*listeners, *filter(None, [own]), *late]
             setattr(self, name, _caller(session, name, listeners, own, late))
+        idle = [
+            partial(callback.on_train_batch_end, trainer, module)
+            for callback in callbacks
+            if getattr(callback, "meets_idle_ranks", False)
+        ]
+        self.on_idle_batch_end = _caller(session, "on_train_batch_end", idle, None, ())
         self._join_hooks_around_batches()
         self.heard = frozenset(heard)
         self.in_step = not self.heard.isdisjoint(_IN_STEP)

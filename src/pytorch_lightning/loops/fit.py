@@ -159,6 +159,8 @@ def train_batch(run: Run, batch: Any) -> None:
     state.at = AFTER_BATCH
     if batch is not NO_DATA:
         hooks.on_train_batch_end(output, session.batch, state.batch - 1)
+    else:
+        hooks.on_idle_batch_end(None, None, state.batch - 1)
     if run.agreement is not None and run.agreement.is_due():
         run.agreement.after_batch()
     if run.publish.train.slots:
@@ -179,9 +181,12 @@ def skip_batch(run: Run) -> None:
     """Count a batch that is None, as some `collate_fn` give on purpose; train on nothing."""
     assert run.train is not None
     warnings_given.warn("The training loader gave None instead of a batch, which is skipped.")
+    run.session.new_batch(None)
+    if run.leave_out is not None:
+        run.leave_out()
+        return
     if run.state.several:
         in_unison(f"The training loader gave None as batch {run.state.batch}", cure=_NO_BATCH)
-    run.session.new_batch(None)
     run.advanced[:] = [False] * len(run.advanced)
     run.state.window_closed = limits.window_closes(run.limits, run.state, is_last=run.train.is_last)
     if run.state.window_closed:

@@ -1,6 +1,6 @@
 """One batch to an optimizer step: the closure, automatic and manual."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -8,10 +8,9 @@ from torch import Tensor
 
 from pytorch_lightning.core.module import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer
-from pytorch_lightning.distributed.unison import in_unison
+from pytorch_lightning.loops.absence import Absence
 from pytorch_lightning.loops.limits import window_closes
 from pytorch_lightning.loops.manual import bind_manual, toggler
-from pytorch_lightning.loops.ragged import unchanged
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.signature import (
     Clipping,
@@ -20,7 +19,7 @@ from pytorch_lightning.loops.signature import (
     bind_training_step,
     bind_zero_grad,
 )
-from pytorch_lightning.loops.window import Window, as_weighted
+from pytorch_lightning.loops.window import Window, as_weighted, unpack
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.plain_mark import is_plain
 from pytorch_lightning.utilities.rank_zero import warnings_given
@@ -86,14 +85,15 @@ class Step:
         self.weight_before: Any = 0.0
         self.unchecked = True
         self.window = Window(run, index)
+        self.absence = Absence(run, self) if run.state.several else None
         self.apart = False  # gradients of this step were not exchanged by backward
         self.empty = False  # the window holds nothing on any rank: nothing moves
 
     def __call__(self) -> Tensor | None:
         """Compute the gradients of one batch."""
         hooks, session = self.hooks, self.session
-        if self.called and not self.opens:
-            raise self._called_again()
+        if self.called:
+            self.refuse_second_call()
         self.called = True
         before = session.hook
         session.hook = "training_step"
@@ -118,6 +118,8 @@ class Step:
             if heard:
                 hooks.on_after_backward()
             self.state.held[self.index] = self.held_before + 1
+        else:
+            loss = self._without_loss()
         if self.closes:
             self.before_step()
         return loss
@@ -138,10 +140,12 @@ class Step:
         if peers is not None and peers.count < peers.world:
             self.window.short = True
             self.apart = closes
+        if self.absence is not None:
+            self.absence.nobody = False
         if closes and not self.apart:
             self.step(self)
         elif closes:
-            self.step(self._without_exchange)
+            self.step(self._apart)
         else:
             self._without_exchange()
         if not self.called:
@@ -149,42 +153,16 @@ class Step:
         output, self.output, self.batch = self.output, None, None
         return output
 
+    def _apart(self) -> Tensor | None:
+        """The same before a step; some optimizers call it several times."""
+        self.apart = self.window.short = True
+        return self._without_exchange()
+
     def _without_exchange(self) -> Tensor | None:
         """Compute the gradients of one batch on this rank alone."""
         strategy = self.run.strategy
         with strategy.run_alone() if self.window.short else strategy.block_backward_sync():
             return self()
-
-    def idle(self) -> None:
-        """Take part in the step of a batch that only other ranks have."""
-        state = self.state
-        closes = window_closes(self.limits, state, is_last=False)
-        state.window_closed, self.window.short, self.batch = closes, True, None
-        if state.held[self.index] == 0:
-            self.raw.zero_grad()
-        state.held[self.index] += 1
-        if self.run.strategy.forward_communicates:
-            self._repeat(self.run.peers.last_batch())  # type: ignore[union-attr]  # or no rank is idle
-        if closes:
-            self.apart = True
-            self.step(self.before_step)
-
-    def _repeat(self, batch: Any) -> None:
-        """Go through a step with the others; nothing of this rank counts or remains."""
-        run, session = self.run, self.session
-        with unchanged(run):
-            session.new_batch(batch := run.transfer(batch, 0))
-            session.hook = "training_step"
-            output = self.training_step(batch, self.state.batch)
-            weighted = as_weighted(output)
-            if weighted is not None:
-                loss: Tensor | None = weighted[0]
-            else:
-                loss = output if isinstance(output, Tensor) else _unpack(output)[0]
-            if loss is not None:
-                run.strategy.backward(loss * 0.0, self.raw)
-        session.hook = ""
-        session.no_batch()
 
     def _not_called(self) -> MisconfigurationException:
         return MisconfigurationException(
@@ -192,8 +170,11 @@ class Step:
             "`optimizer.step(closure=optimizer_closure)`."
         )
 
-    def _called_again(self) -> MisconfigurationException:
-        return MisconfigurationException(
+    def refuse_second_call(self) -> None:
+        """Once the window holds batches that the closure would not compute again."""
+        if self.opens:
+            return
+        raise MisconfigurationException(
             f"`{type(self.raw).__name__}` calls its closure several times in one step: with "
             f"`accumulate_grad_batches={self.limits.accumulate}` the last batch of a window would "
             "count as often. Pass `accumulate_grad_batches=1` and larger batches."
@@ -222,11 +203,27 @@ class Step:
         self.raw.zero_grad()
         if loss is not None:
             loss.backward()  # type: ignore[no-untyped-call]
-        self.run.advanced[self.index] = loss is not None
+            self.run.advanced[self.index] = True
+        else:
+            loss = self._bare_without_loss()
         if self.state.assumed[self.index]:
             self.before_step()
             self.run.advanced[self.index] = not self.empty
         return loss
+
+    def _without_loss(self) -> Tensor | None:
+        return None if self.absence is None else self.absence.skip()
+
+    def _bare_without_loss(self) -> Tensor | None:
+        absence, self.closes, self.held_before = self.absence, True, 0
+        self.run.advanced[self.index] = False
+        if absence is None:
+            return None
+        zero, self.state.held[self.index] = absence.skip(), 0
+        if absence.nobody:
+            self.raw.zero_grad()
+        self.run.advanced[self.index] = zero is not None and not absence.nobody
+        return zero
 
     def step(self, closure: Callable[[], Any]) -> None:
         """Step the optimizer, and say whether it really moved."""
@@ -253,6 +250,9 @@ class Step:
             self.unscale(self.raw)
         factor = self.window.correction()
         self.empty = factor == 0.0
+        if self.absence is not None:
+            self.empty |= self.absence.nobody
+            self.absence.nobody = False
         if self.empty:  # the optimizer leaves parameters without a gradient alone
             self.raw.zero_grad(set_to_none=True)
             return
@@ -263,15 +263,6 @@ class Step:
         if self.clip.own or self.limits.gradient_clip_val:
             self.clip()
 
-    def _skip(self) -> None:
-        """Go without a backward, if all ranks do: else the others would wait in theirs."""
-        _say_skipped()
-        if self.state.several and not self.window.short:
-            in_unison(
-                f"`training_step` returned None for batch {self.state.batch}",
-                cure="Return `(loss_sum * 0, 0)` there, the loss of a batch with weight zero.",
-            )
-
     def _loss(self, output: Any) -> Tensor | None:
         """The loss for backward; what `on_train_batch_end` will see is kept."""
         loss: Tensor | None
@@ -279,15 +270,15 @@ class Step:
         if isinstance(output, Tensor):
             loss = output
         elif output is None:
-            self._skip()
+            _say_skipped()
             self.output = None
             return None
         elif (weighted := as_weighted(output)) is not None:
             return self._weighted_loss(*weighted)
         else:
-            loss, extra = _unpack(output)
+            loss, extra = unpack(output)
             if loss is None:
-                self._skip()
+                _say_skipped()
                 self.output = extra
                 return None
         if self.unchecked:
@@ -324,27 +315,6 @@ def _say_skipped() -> None:
         "`training_step` returned None: the batch is skipped. If this was unintended, return the "
         "loss."
     )
-
-
-def _unpack(output: Any) -> tuple[Tensor | None, dict[str, Any]]:
-    if not isinstance(output, Mapping):
-        raise MisconfigurationException(
-            f"`training_step` returned a {type(output).__name__}; return the loss (a tensor), a "
-            "dictionary with the key 'loss', or None to skip the batch."
-        )
-    if "loss" not in output:
-        raise MisconfigurationException(
-            "`training_step` returned a dictionary without the key 'loss'; its keys are "
-            f"{list(output)}."
-        )
-    extra = {key: value for key, value in output.items() if key != "loss"}
-    loss = output["loss"]
-    if loss is not None and not isinstance(loss, Tensor):
-        raise MisconfigurationException(
-            f"`training_step` returned {loss!r} as 'loss'; it must be a tensor that was computed "
-            "from the parameters."
-        )
-    return loss, extra
 
 
 def _check_loss(loss: Tensor, module: LightningModule) -> None:
@@ -397,6 +367,8 @@ def _bind_automatic(run: Run) -> None:
 
     run.finish_window = finish_window
     run.idle = partial(_idle, run, steps)
+    if all(step.absence is not None and step.absence.stands_in for step in steps):
+        run.leave_out = partial(_leave_out, run, steps)
 
 
 def _collecting(run: Run, optimize: Callable[[Any, int], Any]) -> Callable[[Any, int], Any]:
@@ -440,7 +412,22 @@ def _idle(run: Run, steps: list[Step]) -> None:
     if run.strategy_starts is not None:
         run.strategy_starts(None, run.state.batch)
     for step in _active(run, steps, run.state.batch):
-        step.idle()
+        assert step.absence is not None
+        step.absence.idle()
+
+
+def _leave_out(run: Run, steps: list[Step]) -> None:
+    """Take part in the steps of a batch that is None on this rank."""
+    if run.strategy_starts is not None:
+        run.strategy_starts(None, run.state.batch)
+    own = [step.training_step for step in steps]
+    try:
+        for step in steps:
+            step.training_step = run.strategy.step_of_nothing
+        run.optimize(None, run.state.batch)
+    finally:
+        for step, training_step in zip(steps, own, strict=True):
+            step.training_step = training_step
 
 
 def _engine(run: Run) -> Callable[[LightningOptimizer, Callable[[], Any], dict[str, Any]], Any]:

@@ -22,11 +22,15 @@ NO_DATA = object()  # in the place of a batch, on a rank whose data has ended
 class Peers:
     """Who else has a batch.
 
+    Args:
+        has_more: This rank had not come to the end of its data when an epoch that is resumed was
+            saved.
+
     Attributes:
         count: How many ranks have the batch that is about to run, or is running.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, *, has_more: bool) -> None:
         self.run = run
         self.group = run.strategy.control_group
         self.world = run.strategy.world_size
@@ -34,7 +38,7 @@ class Peers:
         self._following: int | None = None  # as many have the batch after that
         self._said: tuple[Any, torch.Tensor] | None = None
         self._first: list[Any] = []
-        self._has = True
+        self._has = has_more
         self._repeats = run.strategy.forward_communicates
         self._last: Any = None
 
@@ -74,10 +78,11 @@ class Peers:
 
     def _look(self, data: TrainData) -> None:
         """Whether there is a first batch, which only reading it tells."""
-        try:
-            self._first = [data.next_batch()]
-        except NoMoreBatches:
-            self._has = False
+        if self._has:
+            try:
+                self._first = [data.next_batch()]
+            except NoMoreBatches:
+                self._has = False
         self._announce()
         self._wait()
 
@@ -136,4 +141,8 @@ def meet_peers(run: Run) -> Peers | None:
     assert data.source is not None
     lengths = data.lengths  # not told where all ranks read the same part
     lengths = lengths or run.strategy.gather_objects(sure_length(data.source))
-    return Peers(run) if len(set(lengths)) > 1 or lengths[0] == float("inf") else None
+    if len(set(lengths)) == 1 and lengths[0] < float("inf"):
+        return None
+    has_more = not data.is_last
+    data.is_last = all(run.strategy.gather_objects(data.is_last))  # the others may go on
+    return Peers(run, has_more=has_more)

@@ -63,6 +63,7 @@ class Run:
     peers: "Peers | None" = None  # where ranks may have different numbers of batches
     strategy_starts: Callable[[Batch, int], None] | None = None  # its `on_train_batch_start`
     idle: Callable[[], None] = lambda: None  # take part in a step for which only others have data
+    leave_out: Callable[[], None] | None = None  # take part where this rank's batch is None
     watches_steps: bool = False  # a scheduler of steps is given a metric
     failed: bool = False  # an error came up: the other ranks may be gone
     resumed: bool = False  # from a checkpoint

@@ -5,6 +5,7 @@ batches, or for weighted losses the weight of the window before. At its end the 
 multiplied once by what was assumed over what was, after unscaling and before clipping.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -107,6 +108,28 @@ def as_weighted(output: Any) -> tuple[Tensor, Any, dict[str, Any]] | None:
         return None
     _check_weight(loss_sum, weight)
     return loss_sum, weight, extra
+
+
+def unpack(output: Any) -> tuple[Tensor | None, dict[str, Any]]:
+    """The loss and the rest of the dictionary that a `training_step` returned."""
+    if not isinstance(output, Mapping):
+        raise MisconfigurationException(
+            f"`training_step` returned a {type(output).__name__}; return the loss (a tensor), a "
+            "dictionary with the key 'loss', or None to skip the batch."
+        )
+    if "loss" not in output:
+        raise MisconfigurationException(
+            "`training_step` returned a dictionary without the key 'loss'; its keys are "
+            f"{list(output)}."
+        )
+    extra = {key: value for key, value in output.items() if key != "loss"}
+    loss = output["loss"]
+    if loss is not None and not isinstance(loss, Tensor):
+        raise MisconfigurationException(
+            f"`training_step` returned {loss!r} as 'loss'; it must be a tensor that was computed "
+            "from the parameters."
+        )
+    return loss, extra
 
 
 def _check_weight(loss_sum: Any, weight: Any) -> None:

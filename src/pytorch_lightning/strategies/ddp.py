@@ -83,7 +83,7 @@ class DDPStrategy(ParallelStrategy):
         self._handles: list[Removable] = []
         self._in_ddp: set[nn.Parameter] = set()
         self._frozen: list[nn.Parameter] = []
-        self._manual = self._has_context = self._exchanged = False
+        self._manual = self._has_context = self._exchanged = self._stale = False
 
     def _check_arguments(self) -> None:
         if self._start_method not in _STARTS:
@@ -158,7 +158,7 @@ class DDPStrategy(ParallelStrategy):
         parameters = list(module.parameters())
         self._in_ddp = {parameter for parameter in parameters if parameter.requires_grad}
         self._frozen = [parameter for parameter in parameters if not parameter.requires_grad]
-        self._route, self._no_exchange = None, NOTHING
+        self._route, self._no_exchange, self._stale = None, NOTHING, False
         if isinstance(wrapper, DistributedDataParallel):
             self._route, self._no_exchange = Route(wrapper, module), NoExchange(wrapper)
 
@@ -246,6 +246,30 @@ class DDPStrategy(ParallelStrategy):
                 "`loss.backward()` exchanges no gradients, and each process trains on its own."
             )
 
+    def step_of_nothing(self, *args: Any) -> None:
+        """Go through the wrapper, which shares buffers there."""
+        if self._route is not None:
+            self._route(_nothing)
+
+    def exchange_nothing(self) -> None:
+        """Go through a backward of zeros."""
+        route = self._route
+        if route is None:
+            return
+        route.wrapper.require_forward_param_sync = False  # the forward of this step did it
+        route(self._zero).backward()
+        if self.root_device.type != "cpu":
+            torch.accelerator.synchronize()
+
+    def _zero(self) -> Tensor:
+        """A sum of no effect, over all parameters that take part in the exchange."""
+        assert self._route is not None
+        wrapper = self._route.wrapper
+        trained = [p for p in wrapper.module.parameters() if p.requires_grad]
+        if wrapper.find_unused_parameters:  # so that the others stay unused here
+            trained = trained[:1]
+        return torch.stack([(parameter * 0).sum().float() for parameter in trained]).sum()
+
     def block_backward_sync(self) -> AbstractContextManager[Any]:
         """A context in which gradients are accumulated without being exchanged."""
         return self._no_exchange
@@ -254,6 +278,8 @@ class DDPStrategy(ParallelStrategy):
     def run_alone(self) -> Iterator[None]:
         """A context in which steps of this process go past the wrapper, with no exchange at all."""
         route, self._route = self._route, None
+        if route is not None and route.wrapper.find_unused_parameters:
+            self._stale = True  # the wrapper notes what backward reaches here, for its next turn
         try:
             yield
         finally:
@@ -270,7 +296,7 @@ class DDPStrategy(ParallelStrategy):
         module = self._route.wrapper.module if self._route is not None else self.model
         assert module is not None, "setup() comes first"
         trained = {parameter for parameter in module.parameters() if parameter.requires_grad}
-        if trained == self._in_ddp:
+        if trained == self._in_ddp and not self._stale:
             return
         known = self._in_ddp.union(self._frozen)
         new = [name for name, p in module.named_parameters() if p not in known]

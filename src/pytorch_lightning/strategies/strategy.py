@@ -387,12 +387,16 @@ class Strategy(StageHooks, Wrapping, ABC):
         return NOTHING
 
     @plain
-    def average_gradients(self, parameters: Sequence[nn.Parameter], share: float) -> None:
-        """Add up the gradients of all processes, where backward did not; in place.
+    def step_of_nothing(self, *args: Any) -> None:
+        """Do what surrounds a `training_step` of the other processes, without a batch."""
 
-        Args:
-            share: By what those of this process are multiplied before.
-        """
+    @plain
+    def exchange_nothing(self) -> None:
+        """Take part in a backward of the other processes with zeros, where that is possible."""
+
+    @plain
+    def average_gradients(self, parameters: Sequence[nn.Parameter], share: float) -> None:
+        """Add up the gradients of all processes, those of this one times its share; in place."""
 
     @plain
     def gather_objects(self, obj: Any) -> list[Any]:

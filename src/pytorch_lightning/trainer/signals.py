@@ -31,7 +31,10 @@ def heed_signals(trainer: "pl.Trainer", run: Run) -> Iterator[None]:
             assert requeue.signal is not None
             with requeue.around(), heard(requeue.signal, requeue.ask):
                 yield
-    if state.terminated or state.asked_to_end:
+    asked = state.terminated or state.asked_to_end
+    if state.several:  # who does not come to a message after the signal learns of it here
+        asked = run.strategy.reduce_boolean_decision(asked, all=False)
+    if asked:
         raise SIGTERMException
 
 
