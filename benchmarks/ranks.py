@@ -49,11 +49,24 @@ class Module(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=1e-4)
 
 
+class Net(nn.Module):
+    """The same by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = network()
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """The mean of the squares."""
+        loss: torch.Tensor = self.layer(batch).pow(2).mean()
+        return loss
+
+
 class Script:
     """The loop by hand."""
 
     def __init__(self) -> None:
-        self.model = DistributedDataParallel(network())
+        self.model = DistributedDataParallel(Net())
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-4)
         self.batch = batch()
 
@@ -62,7 +75,7 @@ class Script:
         model, optimizer, inputs = self.model, self.optimizer, self.batch
         for _ in range(steps):
             optimizer.zero_grad()
-            model(inputs).pow(2).mean().backward()
+            model(inputs).backward()
             optimizer.step()
 
 
