@@ -255,8 +255,7 @@ class Step:
             self.absence.nobody = False
         if self.empty:  # the optimizer leaves parameters without a gradient alone
             self.raw.zero_grad(set_to_none=True)
-            return
-        if factor != 1.0:
+        elif factor != 1.0:
             self.run.strategy.scale_gradients(self.raw, factor)
         if self.hooks.in_step:
             self.hooks.on_before_optimizer_step(self.raw, self.index)
