@@ -514,6 +514,7 @@ WAITING = {
     "gather": lambda folder: fit(GathersAlone()),
     "stream": lambda folder: in_batch(lambda t: t.strategy.barrier(), train=stream(4, 6)),
     "raw": lambda folder: in_batch(lambda t: dist.all_reduce(torch.ones(9))),
+    "barrier": lambda folder: in_batch(lambda t: dist.barrier()),
     "setup": lambda folder: _fabric_step(),
     "weighted": lambda folder: fit(Weighted([(1, 0)])),
 }

@@ -36,8 +36,13 @@ def begins(kind: str, group: Any | None) -> None:
 
 def latest() -> tuple[str, str]:
     """In which group the last message was, and what for."""
+    return name_of(_latest.group), _latest.kind
+
+
+def name_of(group: Any | None) -> str:
+    """The name of a group, the same on all of its ranks; None means all ranks."""
     names: Mapping[Any, str] = dist.distributed_c10d._world.pg_names
-    return names.get(_latest.group or dist.group.WORLD, ""), _latest.kind
+    return names.get(group or dist.group.WORLD, "")
 
 
 def fingerprint(text: str) -> int:

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import torch.distributed as dist
 
 from pytorch_lightning.distributed.faults import NOBODY, Board, Fault
-from pytorch_lightning.distributed.headers import latest
-from pytorch_lightning.distributed.whereabouts import where_this_rank_is
+from pytorch_lightning.distributed.headers import latest, name_of
+from pytorch_lightning.distributed.whereabouts import collective_here, where_this_rank_is
 
 STILL = 2.0
 """Seconds without another collective after which a rank says where it stands."""
@@ -32,12 +32,14 @@ class Stand(NamedTuple):
         begun: By group, how many collectives.
         group: In which the last message with a header went.
         kind: What it was for.
+        inside: The collective of torch that it stands in, and the name of its group; or nothing.
     """
 
     begun: Mapping[str, int]
     group: str
     kind: str
     where: str
+    inside: Sequence[str] = ()
 
 
 class Standstill:
@@ -63,7 +65,7 @@ class Standstill:
             if self._told != "":
                 board.stand(self._told_now(""))
         elif self._told == "" and begun and now - self._since >= STILL:
-            board.stand(self._told_now(json.dumps([begun, *latest(), where_this_rank_is()])))
+            board.stand(self._told_now(_this_stand(begun)))
         if self.rank != 0 or now - self._read_at < _EVERY:
             return None
         self._read_at = now
@@ -85,6 +87,12 @@ class Standstill:
         return _fault(stands, pair) if now - self._seen[0] >= SURE else None
 
 
+def _this_stand(begun: Mapping[str, int]) -> str:
+    found = collective_here()
+    inside = () if found is None else (found[0], name_of(found[1]))
+    return json.dumps([begun, *latest(), where_this_rank_is(), inside])
+
+
 def collectives_begun() -> dict[str, int]:
     """How many collectives this process has begun in each of its groups."""
     if not dist.is_initialized():
@@ -100,9 +108,11 @@ def crossing(stands: Mapping[int, Stand]) -> tuple[int, int] | None:
     """Two ranks of which none comes to what the other one waits for."""
     different: dict[tuple[Any, ...], int] = {}
     for rank, stand in stands.items():
-        different.setdefault((*sorted(stand.begun.items()), stand.kind), rank)
+        key = (*sorted(stand.begun.items()), stand.kind, *stand.inside)
+        different.setdefault(key, rank)
     for one, other in combinations(different.values(), 2):
-        if _crosses(stands[one], stands[other]):
+        pair = stands[one], stands[other]
+        if _crosses(*pair) or _never_left(*pair) or _never_left(*reversed(pair)):
             return one, other
     return None
 
@@ -130,6 +140,14 @@ def _crosses(one: Stand, other: Stand) -> bool:
     as_many = group in shared and one.begun[group] == other.begun[group]
     mixed = as_many and group == other.group and one.kind != other.kind
     return mixed or ahead and behind
+
+
+def _never_left(one: Stand, other: Stand) -> bool:
+    """Whether one stands in what the other cannot have left, and is not in."""
+    if not one.inside or tuple(one.inside) == tuple(other.inside):
+        return False
+    group = one.inside[1]
+    return other.begun.get(group, -1) >= one.begun.get(group, 0)
 
 
 def _fault(stands: Mapping[int, Stand], pair: Sequence[int]) -> Fault:

@@ -5,11 +5,14 @@ import time
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
+from pytorch_lightning.distributed.standstill import collectives_begun, waits_in_vain
+from pytorch_lightning.distributed.watch import watch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 PATIENCE = 10.0
-"""Seconds that a rank waits for the others; they are as far as it is, up to one forward."""
+"""Seconds that a rank waits for the others where nothing tells whether they wait for it."""
 _TICK = 0.01
+_LOOK = 0.25
 
 
 def in_unison(what: str, *, cure: str) -> None:
@@ -32,7 +35,7 @@ def in_unison(what: str, *, cure: str) -> None:
     time_around = store.add(f"unison/{rank}", 1)
     store.set(f"unison/{time_around}/{rank}", what)
     waiting = [other for other in range(world) if other != rank]
-    end = time.monotonic() + PATIENCE
+    others = _Others(world)
     while waiting:
         there = [r for r in waiting if store.check([f"unison/{time_around}/{r}"])]
         said = {r: store.get(f"unison/{time_around}/{r}").decode() for r in there}
@@ -42,12 +45,38 @@ def in_unison(what: str, *, cure: str) -> None:
                     f"Rank {rank}: {what}; rank {other}: {theirs}. {cure}"
                 )
         waiting = [r for r in waiting if r not in there]
-        if waiting and time.monotonic() > end:
+        if waiting and others.wait():
             raise MisconfigurationException(
                 f"{what} on rank {rank} but not on rank {', '.join(map(str, waiting))}, which "
                 f"would wait for it. {cure}"
             )
         time.sleep(_TICK if waiting else 0)
+
+
+class _Others:
+    """Tells ranks that are slow from ranks that wait for this one.
+
+    Args:
+        world: The number of ranks.
+    """
+
+    def __init__(self, world: int) -> None:
+        self._world = world
+        self._begun = collectives_begun()
+        found = watch()
+        self._board = None if found is None else found.board
+        self._end = time.monotonic() + PATIENCE
+        self._next_look = 0.0
+
+    def wait(self) -> bool:
+        """Whether one of them stands in a collective that this one has not begun."""
+        now = time.monotonic()
+        if self._board is None or not self._begun:
+            return now > self._end
+        if now < self._next_look:
+            return False
+        self._next_look = now + _LOOK
+        return waits_in_vain(self._board.stands(self._world), self._begun) is not None
 
 
 def say_absent(place: tuple[int, ...]) -> None:

@@ -8,8 +8,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
+import torch.distributed as dist
 
 _OTHERS = tuple(
     str(folder)
@@ -20,18 +22,36 @@ _OTHERS = tuple(
         Path(sysconfig.get_path("purelib")),
     )
 )
+# Collectives that no rank leaves before all have begun them.
+_ALIKE = {
+    *("all_gather", "all_gather_coalesced", "all_gather_into_tensor", "all_gather_single"),
+    *("all_reduce", "all_reduce_coalesced", "all_to_all", "all_to_all_single", "barrier"),
+    *("reduce_scatter", "reduce_scatter_single", "reduce_scatter_tensor"),
+}
 
 
 def where_this_rank_is() -> str:
-    """What the user's code called last in the main thread, and where: '`fit` (train.py:12)'."""
-    thread = threading.main_thread().ident
-    frame = sys._current_frames().get(thread) if thread is not None else None
+    """What the user's code called last in the main thread, and where: '`fit`, train.py:12'."""
     inner: list[str] = []
-    for code in _outwards(frame):
+    for code in _outwards(_main_frame()):
         if _is_users(code):
             return f"{_called(inner)}{Path(code.f_code.co_filename).name}:{code.f_lineno}"
         inner.append(code.f_code.co_name)
     return _called(inner)
+
+
+def collective_here() -> tuple[str, Any] | None:
+    """The collective of torch that the main thread stands in, if it is alike for all; its group."""
+    for frame in _outwards(_main_frame()):
+        code = frame.f_code
+        if code.co_filename == dist.distributed_c10d.__file__:
+            return (code.co_name, frame.f_locals.get("group")) if code.co_name in _ALIKE else None
+    return None
+
+
+def _main_frame() -> FrameType | None:
+    thread = threading.main_thread().ident
+    return sys._current_frames().get(thread) if thread is not None else None
 
 
 def _outwards(frame: FrameType | None) -> Iterator[FrameType]:

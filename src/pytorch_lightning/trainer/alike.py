@@ -49,8 +49,8 @@ def compare_runs(trainer: "pl.Trainer", run: Run) -> None:
 
 
 def compare_modules(trainer: "pl.Trainer", run: Run) -> None:
-    """The same of modules, once they are whole."""
-    if trainer.world_size > 1:
+    """The same of modules that are trained, once they are whole."""
+    if trainer.world_size > 1 and run.train is not None:
         _compare(_module(run.module), trainer)
 
 
