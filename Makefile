@@ -7,13 +7,17 @@ INSTALLED := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-long test-extras test-xla lint format bench clean
+.PHONY: demo test faults test-long test-extras test-xla lint format bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/autoencoder.py
 
 test: lint
 	@$(BIN)/python -m pytest -n 2
+
+# Kills, signals, corruptions, hostile files and resumed runs, in full; prints what survived.
+faults: $(INSTALLED)
+	@$(BIN)/python -m pytest -n 2 -m faults --timeout 900 --write-faults docs/reliability.md
 
 # Every fault on every rank under every launcher; minutes.
 test-long: $(INSTALLED)

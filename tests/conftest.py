@@ -10,6 +10,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch
+from tests.tally import (  # noqa: F401 - hooks and a fixture of pytest
+    pytest_addoption,
+    pytest_configure,
+    pytest_terminal_summary,
+    tally,
+)
 
 from pytorch_lightning.utilities.rank_zero import rank_zero_only, warnings_given
 from pytorch_lightning.utilities.seed import isolate_rng
@@ -83,6 +89,9 @@ def _process_as_found():
 
 
 def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.parent.name in ("faults", "resume"):
+            item.add_marker("faults")
     if torch.cuda.is_available():
         return
     for item in items:

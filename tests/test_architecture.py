@@ -26,6 +26,7 @@ FLOORS = {
     "callbacks": 6,
     "loops": 6,
     "trainer": 8,
+    "testing": 9,
 }
 # A ratchet: these may only become fewer, and shorter.
 LONG_FILES = {"core/module.py": 680, "trainer/trainer.py": 700}

@@ -1,0 +1,1 @@
+"""What users run on their own modules: exact resume, and faults on several ranks."""
