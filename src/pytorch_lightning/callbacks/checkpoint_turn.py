@@ -29,6 +29,7 @@ class Turn(NamedTuple):
     last: str
     fallen: list[str]
     after: dict[str, Any]
+    weights_only: bool = False
 
 
 def next_turn(
@@ -51,7 +52,15 @@ def turn_of_exception(callback: "ModelCheckpoint", trainer: "pl.Trainer") -> Tur
     last = _last_path(callback, metrics) if callback.save_last else ""
     after: dict[str, Any] = {"_turn_step": trainer.global_step}
     after["last_model_path"] = last or callback.last_model_path
-    return Turn(path, last, [], after)
+    return Turn(path, last, [], after, callback.save_weights_only)
+
+
+def turn_of_restart(callback: "ModelCheckpoint", trainer: "pl.Trainer") -> Turn:
+    """What to write where a run is told to end, to be started again later."""
+    last = _last_path(callback, metrics_now(trainer))
+    _, replaced = retention.retain_last(kept_by(callback), retention.Candidate(last))
+    gone = _deletable(callback, trainer, replaced)
+    return Turn("", last, gone, {**records(callback), "last_model_path": last, "_fallen": gone})
 
 
 def _plan(
@@ -79,7 +88,8 @@ def _plan(
     after["last_model_path"] = last or callback.last_model_path
     turn = {"_turn_step": trainer.global_step, "_due": False, "_waiting": False}
     gone = [name for name in _deletable(callback, trainer, fallen) if name not in (path, last)]
-    return Turn(path, last, gone, {**after, **turn, "_fallen": gone})
+    after = {**after, **turn, "_fallen": gone}
+    return Turn(path, last, gone, after, callback.save_weights_only)
 
 
 def among_the_best(callback: "ModelCheckpoint", candidate: retention.Candidate) -> bool:

@@ -41,6 +41,7 @@ from pytorch_lightning.callbacks.checkpoint_turn import (
     left_to_do,
     next_turn,
     turn_of_exception,
+    turn_of_restart,
 )
 from pytorch_lightning.callbacks.monitor import never_logged
 from pytorch_lightning.checkpoint import retention
@@ -293,35 +294,66 @@ class ModelCheckpoint(Checkpoint):
         else:
             self._carry_out(trainer, turn)
 
+    def _keep_for_restart(self, trainer: "pl.Trainer", *, alone: bool = False) -> str:
+        """Write the state of now as the last file, whatever `save_last` says; return its path.
+
+        Opportunities to save that were not taken yet stay open: a run that resumes from the file
+        takes them. To be called in all processes.
+
+        Args:
+            alone: In this process, since others may be gone.
+        """
+
+        def decide() -> Turn:
+            return turn_of_restart(self, trainer)
+
+        turn = decide() if alone else decide_once(trainer, decide)
+        self._carry_out(trainer, turn, alone=alone)
+        return turn.last
+
     def _carry_out(self, trainer: "pl.Trainer", turn: Turn, *, alone: bool = False) -> None:
         """Write, then believe it, then tell the loggers, then delete.
 
         Args:
             alone: In this process, since others may be gone.
         """
+        self._write(trainer, turn, alone=alone)
+        self._believe(turn)
+        if turn.path or turn.last:
+            self._tell_loggers(trainer)
+            self._remove(trainer, turn.fallen)
+            if self.verbose:
+                text = story(trainer, self, turn.path or turn.last, ranked=bool(turn.path))
+                rank_zero_info(text)
+
+    def _write(self, trainer: "pl.Trainer", turn: Turn, *, alone: bool) -> None:
+        """Write the files of a turn; each holds what this callback knows once it is there."""
         self._upcoming = turn.after
         save = trainer._save_alone if alone else trainer.save_checkpoint
         try:
             if turn.path:
-                save(turn.path, self.save_weights_only)
+                save(turn.path, turn.weights_only)
             if turn.last and turn.last != turn.path:
                 self._write_last(trainer, turn, save)
                 if not alone:
                     trainer.strategy.barrier()
         finally:
             self._upcoming = None
+
+    def _believe(self, turn: Turn) -> None:
         for name, value in turn.after.items():
             setattr(self, name, value)
-        if not (turn.path or turn.last):
-            return
+
+    def _tell_loggers(self, trainer: "pl.Trainer") -> None:
         if trainer.is_global_zero:
             for logger in trainer.loggers:
                 logger.after_save_checkpoint(proxy(self))
-        for path in turn.fallen:
+
+    def _remove(self, trainer: "pl.Trainer", fallen: list[str]) -> None:
+        """Delete what fell out, after what took its place is there."""
+        for path in fallen:
             trainer.strategy.remove_checkpoint(path)
         self._fallen = []
-        if self.verbose:
-            rank_zero_info(story(trainer, self, turn.path or turn.last, ranked=bool(turn.path)))
 
     def _write_last(
         self, trainer: "pl.Trainer", turn: Turn, save: Callable[[str, bool], None]
@@ -333,10 +365,14 @@ class ModelCheckpoint(Checkpoint):
         elif files and trainer.strategy.saves_alone and plain_files:
             write = copy_file  # cheaper than to serialize twice
         else:
-            save(turn.last, self.save_weights_only)
+            save(turn.last, turn.weights_only)
             return
         if trainer.is_global_zero:
-            write(turn.path, turn.last)
+            self._after_saves(trainer, partial(write, turn.path, turn.last))
+
+    def _after_saves(self, trainer: "pl.Trainer", act: Callable[[], None]) -> None:
+        """Do something to files when all that was saved before is on disk."""
+        act()
 
     def check_monitor_top_k(self, trainer: "pl.Trainer", current: Tensor | None = None) -> bool:
         """Whether a value of the monitor would be among the best."""
