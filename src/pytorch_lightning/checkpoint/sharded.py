@@ -13,10 +13,9 @@ import shutil
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,8 +44,7 @@ _CHUNK = 1 << 22
 Target = Callable[[str, torch.Size, torch.dtype], Tensor]
 
 
-@dataclass(frozen=True)
-class Party:
+class Party(NamedTuple):
     """Who writes or reads together.
 
     Attributes:

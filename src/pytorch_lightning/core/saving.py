@@ -6,7 +6,7 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from torch import Tensor
 
@@ -150,8 +150,7 @@ def _construct(
     return cls(**values)
 
 
-@dataclasses.dataclass(frozen=True)
-class Arguments:
+class Arguments(NamedTuple):
     """What the constructor of a class takes by name."""
 
     names: tuple[str, ...]

@@ -2,8 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, IterableDataset
 
@@ -11,8 +10,7 @@ from pytorch_lightning.data.indices import samplers_of
 from pytorch_lightning.data.rounds import Dealt, Share, dealt_of
 
 
-@dataclass(frozen=True)
-class Ranks:
+class Ranks(NamedTuple):
     """Which part of the data this process reads.
 
     Args:

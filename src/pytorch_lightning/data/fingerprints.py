@@ -2,8 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,8 +19,7 @@ from pytorch_lightning.utilities.warnings import PossibleUserWarning
 _LOOKED_AT = 1024  # elements of a tensor
 
 
-@dataclass(frozen=True)
-class Fingerprint:
+class Fingerprint(NamedTuple):
     """One loader of one rank at the start of a pass.
 
     Attributes:

@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import chain, cycle, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch.utils.data import (
     BatchSampler,
@@ -21,8 +20,7 @@ from pytorch_lightning.utilities.rank_zero import warnings_given
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
 
-@dataclass(frozen=True)
-class Share:
+class Share(NamedTuple):
     """The part of one rank.
 
     An order is cut into rounds, one batch for each rank. Its units are samples, of which each rank
@@ -159,7 +157,7 @@ class Dealt:
     def ends(self) -> tuple[float, float]:
         """After how many batches the first and the last rank are through with the running pass."""
         left = max(self.units() - self.start, 0)
-        last = replace(self.share, rank=self.share.world - 1)
+        last = self.share._replace(rank=self.share.world - 1)
         return self.before + last.length(left), self.before + self.share.rounds(left)
 
     def limited(self, limit: float) -> float:

@@ -6,8 +6,7 @@ import random
 import struct
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import get_worker_info
@@ -81,8 +80,7 @@ def _seed_apart(base_seed: int, rank: int, worker: int) -> None:
     _seed(number & (2**63 - 1), number, words)
 
 
-@dataclass(frozen=True)
-class Resumed:
+class Resumed(NamedTuple):
     """Where the workers of a pass stood.
 
     Args:

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pytorch_lightning.utilities.environ import read_int, read_text
 
@@ -17,8 +17,7 @@ PARENT = "PL_LAUNCHER_PID"
 _SET_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
-@dataclass(frozen=True)
-class Child:
+class Child(NamedTuple):
     """A process that has a rank."""
 
     rank: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -35,8 +34,7 @@ class Value(NamedTuple):
     note: Any = None
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What all ranks sent.
 
     Attributes:
@@ -51,7 +49,7 @@ class Answer:
     values: Tensor
     weights: Tensor
     numbers: Tensor
-    notes: dict[str, Any] = field(default_factory=dict)
+    notes: dict[str, Any]
 
 
 class Exchange:
@@ -105,7 +103,7 @@ class Exchange:
             names, notes = self._settle(kind, where, own, idle=idle)
         if not names:
             nothing = torch.zeros(self.world_size, 0, dtype=torch.float64)
-            return Answer([], nothing, nothing, requests)
+            return Answer([], nothing, nothing, requests, {})
         row = to_host([v for n in names for v in own.get(n, _NOTHING)[:2]])
         table = gather_rows(row, self.group).view(self.world_size, len(names), 2)
         return Answer(names, table[..., 0], table[..., 1], requests, notes)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch.distributed as dist
 
@@ -13,8 +12,7 @@ _LONGEST = 4000
 NOBODY = -2  # no rank more than the others
 
 
-@dataclass(frozen=True)
-class Fault:
+class Fault(NamedTuple):
     """What ended a run."""
 
     rank: int
@@ -90,7 +88,7 @@ class Board:
         Returns:
             The one that was first.
         """
-        text = self._store.compare_set(f"fault/{self._now}", "", json.dumps(asdict(fault)))
+        text = self._store.compare_set(f"fault/{self._now}", "", json.dumps(fault._asdict()))
         self.hear()
         return Fault(**json.loads(text))
 
@@ -105,7 +103,7 @@ class Board:
 
     def post_crossing(self, fault: Fault) -> None:
         """Write that ranks wait for each other, perhaps in different runs."""
-        self._store.compare_set(f"crossing/{self.joined}", "", json.dumps(asdict(fault)))
+        self._store.compare_set(f"crossing/{self.joined}", "", json.dumps(fault._asdict()))
 
     def crossing(self) -> Fault | None:
         """What `post_crossing` wrote."""
@@ -124,7 +122,7 @@ class Board:
 
     def post_death(self, fault: Fault) -> None:
         """Write that a process is gone for good."""
-        self._store.compare_set("death", "", json.dumps(asdict(fault)))
+        self._store.compare_set("death", "", json.dumps(fault._asdict()))
 
     def hear(self) -> None:
         """Say that this rank knows of the fault."""

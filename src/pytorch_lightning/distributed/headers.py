@@ -7,7 +7,7 @@ import json
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -71,8 +71,7 @@ def gather_texts(text: str, group: Any | None = None) -> list[str]:
     return [bytes(row[:length].tolist()).decode() for row, length in rows]
 
 
-@dataclass(frozen=True)
-class Headers:
+class Headers(NamedTuple):
     """Those of all ranks.
 
     Attributes:

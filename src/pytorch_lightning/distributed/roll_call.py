@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -33,8 +33,7 @@ _PROMISES = {
 _MOST_RANKS = 20
 
 
-@dataclass(frozen=True)
-class Mate:
+class Mate(NamedTuple):
     """A process of the run, as it reported itself."""
 
     rank: int

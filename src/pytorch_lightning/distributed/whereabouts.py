@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-import sysconfig
 import threading
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -13,15 +13,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-_OTHERS = tuple(
-    str(folder)
-    for folder in (
-        Path(__file__).parents[1],
-        Path(torch.__file__).parent,
-        Path(sysconfig.get_path("stdlib")),
-        Path(sysconfig.get_path("purelib")),
-    )
-)
 # Collectives that no rank leaves before all have begun them.
 _ALIKE = {
     *("all_gather", "all_gather_coalesced", "all_gather_into_tensor", "all_gather_single"),
@@ -62,7 +53,15 @@ def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
 
 def _is_users(frame: FrameType) -> bool:
     name = frame.f_code.co_filename
-    return not name.startswith(("<", *_OTHERS))
+    return not name.startswith(("<", *_folders_of_others()))
+
+
+@cache  # asked for when something is wrong, and slow to find out
+def _folders_of_others() -> tuple[str, ...]:
+    import sysconfig
+
+    names = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"))
+    return (*names, str(Path(__file__).parents[1]), str(Path(torch.__file__).parent))
 
 
 def _called(inner: list[str]) -> str:

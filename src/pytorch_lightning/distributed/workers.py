@@ -11,10 +11,9 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -25,8 +24,7 @@ from pytorch_lightning.distributed.watch import GRACE, report_fault, start_watch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 
-@dataclass(frozen=True)
-class Task:
+class Task(NamedTuple):
     """What a worker is to do.
 
     Args:
@@ -46,8 +44,7 @@ class WorkerError(Exception):
     """The traceback of an error, as it was in the process of a rank."""
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(NamedTuple):
     """An error of a worker, in a form that can always be read.
 
     Args:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -40,8 +39,7 @@ from pytorch_lightning.utilities.suggest import did_you_mean
 Plugin = Precision | CheckpointIO | ClusterEnvironment | LayerSync
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(NamedTuple):
     """What the arguments about hardware mean; the strategy already holds the other parts."""
 
     accelerator: Accelerator
@@ -59,8 +57,7 @@ class Parts:
         return len(self.devices)
 
 
-@dataclass(frozen=True)
-class _Plugins:
+class _Plugins(NamedTuple):
     precision: Precision | None = None
     checkpoint_io: CheckpointIO | None = None
     environment: ClusterEnvironment | None = None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
-from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor
@@ -161,10 +161,14 @@ class DummyLogger(Logger):
         return iter((self,))
 
 
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
 def merge_dicts(
     dicts: Sequence[Mapping[str, Any]],
     agg_key_funcs: Mapping[str, Any] | None = None,
-    default_func: Callable[[Sequence[float]], float] = fmean,
+    default_func: Callable[[Sequence[float]], float] = _mean,
 ) -> dict[str, Any]:
     """Make one dictionary of several by aggregating the values of each key.
 

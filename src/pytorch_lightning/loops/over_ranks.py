@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -20,8 +19,7 @@ Key = tuple[str, str, int | None]  # hook, name, loader: as in `Results.slots`
 STEP, EPOCH, OBJECT = "step", "epoch", "object"
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """What of a slot travels: the value of a step, the sums of an epoch, or a metric object."""
 
     key: Key

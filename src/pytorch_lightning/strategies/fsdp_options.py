@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -23,8 +22,7 @@ _MAPPED = ("ignored_states", "ignored_parameters", "ignored_params", "ignored_mo
 _KNOWN = (*_ALWAYS_SO, *_BY_ITSELF, *_MAPPED, "param_init_fn", "shard_placement_fn")
 
 
-@dataclass(frozen=True)
-class Sharding:
+class Sharding(NamedTuple):
     """How parameters are spread.
 
     Attributes:

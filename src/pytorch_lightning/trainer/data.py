@@ -2,7 +2,6 @@
 
 import math
 import time
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +101,7 @@ def _ranks(trainer: "pl.Trainer", run: Run) -> Ranks:
     wrap = None if is_plain(strategy, "process_dataloader") else strategy.process_dataloader
     places = getattr(strategy, "distributed_sampler_kwargs", None)
     if strategy.world_size == 1 or not places:
-        return replace(ALONE, wrap=wrap)
+        return ALONE._replace(wrap=wrap)
     return Ranks(
         wrap=wrap,
         rank=places["rank"],
@@ -220,7 +219,7 @@ def attach_prediction(trainer: "pl.Trainer", run: Run, loaders: Any, *, keep: bo
             if not isinstance(loader, list | tuple | dict)
             else map_leaves(loader, torch.utils.data.DataLoader, keep_last_batch)
         )
-        ranks = replace(_ranks(trainer, run), pads=False)  # nothing is predicted twice
+        ranks = _ranks(trainer, run)._replace(pads=False)  # nothing is predicted twice
         data = _open(complete, trainer.limit_predict_batches, "predict_dataloader", ranks)
         data.loader = loader
         return data

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.suggest import did_you_mean
@@ -12,8 +11,7 @@ from pytorch_lightning.utilities.suggest import did_you_mean
 _Class = TypeVar("_Class", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """What is registered under a name: the class and the arguments it is made with."""
 
     provider: Callable[..., Any]
