@@ -4,10 +4,9 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from pytorch_lightning.checkpoint.atomic import replace_file
+from pytorch_lightning.checkpoint.atomic import replace_file, replace_with_folder, replace_with_link
 from pytorch_lightning.utilities import paths
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
@@ -65,20 +64,13 @@ def link_file(source: str, target: str) -> None:
 
     Both may be folders: sharded checkpoints are.
     """
-    folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}.link")
-    if os.path.isdir(target) and not os.path.islink(target):
-        shutil.rmtree(target)  # a sharded checkpoint of before: a link cannot replace a folder
     try:
-        Path(temporary).unlink(missing_ok=True)
-        os.symlink(os.path.relpath(source, folder), temporary)
-    except OSError:
+        replace_with_link(target, os.path.relpath(source, os.path.dirname(target)))
+    except (OSError, NotImplementedError):
         if os.path.isdir(source):
-            shutil.copytree(source, target, dirs_exist_ok=True)
+            replace_with_folder(target, source)
         else:
             copy_file(source, target)
-        return
-    os.replace(temporary, target)
 
 
 def write_scores(scores: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
@@ -86,7 +78,12 @@ def write_scores(scores: Mapping[str, Any], path: str | os.PathLike[str]) -> Non
     import yaml
 
     plain = {checkpoint: float(score) for checkpoint, score in scores.items()}
-    Path(path).write_text(yaml.dump(plain), encoding="utf-8")
+    text = yaml.dump(plain).encode("utf-8")
+
+    def write(file: BinaryIO) -> None:
+        file.write(text)
+
+    replace_file(os.fspath(path), write)
 
 
 def default_folder(trainer: "pl.Trainer") -> str:

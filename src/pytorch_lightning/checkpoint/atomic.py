@@ -1,17 +1,38 @@
-"""Files that are there whole or not at all."""
+"""Files and folders that are there whole or not at all."""
 
 import contextlib
 import os
 import shutil
-import socket
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+from pytorch_lightning.checkpoint.exchange import exchange
+from pytorch_lightning.checkpoint.leftovers import (
+    remove_leftovers,
+    remove_path,
+    reserved_name,
+    reserved_name_aside,
+)
+from pytorch_lightning.checkpoint.remote_files import (
+    StoreRefused,
+    open_file_system,
+    replace_remote,
+)
 from pytorch_lightning.utilities.exceptions import CheckpointError
 
-_PREFIX = ".saving-"
-_SUFFIX = ".part"
-_in_use: set[str] = set()
+__all__ = [
+    "CheckpointWriteError",
+    "is_remote",
+    "local_path",
+    "open_file_system",
+    "place_folder",
+    "remove_leftovers",
+    "remove_path",
+    "replace_file",
+    "replace_with_folder",
+    "replace_with_link",
+    "reserved_folder",
+]
 
 
 class CheckpointWriteError(CheckpointError, OSError):
@@ -40,54 +61,74 @@ def replace_file(path: str, write: Callable[[BinaryIO], None]) -> None:
     Raises:
         CheckpointWriteError: The file system refused; it is an `OSError` too.
     """
-    try:
+    with _refusals_named(path):
         if is_remote(path):
-            _replace_remote(path, write)
+            replace_remote(path, write)
         else:
             _replace_local(os.path.abspath(local_path(path)), write)
-    except CheckpointWriteError:
+
+
+@contextlib.contextmanager
+def _refusals_named(path: str) -> Iterator[None]:
+    try:
+        yield
+    except CheckpointError:
         raise
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, StoreRefused) as error:
+        cause = error.__cause__ if isinstance(error, StoreRefused) else error
+        reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
         failure = CheckpointWriteError(
             f"The checkpoint {path!r} could not be written: {reason}. What was there before is "
             "intact. Check the free space and the permissions of its folder."
         )
-        failure.errno = error.errno
-        raise failure from error
+        failure.errno = getattr(cause, "errno", None)
+        raise failure from cause
 
 
 def _replace_local(path: str, write: Callable[[BinaryIO], None]) -> None:
-    folder = os.path.dirname(path)
-    os.makedirs(folder, exist_ok=True)
-    with contextlib.suppress(OSError):
-        remove_leftovers(folder)
-    with _reserved_name(folder) as temporary:
+    with _beside(path) as temporary:
         # 0o666 less the umask: what `open` gives, unlike the modules for temporary files
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        try:
-            with open(os.open(temporary, flags, 0o666), "wb", buffering=1 << 20) as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            if os.path.isdir(path) and not os.path.islink(path):  # of a checkpoint in parts
-                shutil.rmtree(path)
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-    _sync_folder(folder)
+        with open(os.open(temporary, flags, 0o666), "wb", buffering=1 << 20) as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        _place(temporary, path)
+
+
+def replace_with_link(path: str, target: str) -> None:
+    """Put a symbolic link in place of whatever is there.
+
+    Raises:
+        NotImplementedError: This system has no links.
+        CheckpointWriteError: The file system refused.
+    """
+    with _refusals_named(path), _beside(path) as temporary:
+        os.symlink(target, temporary)
+        _place(temporary, path)
+
+
+def replace_with_folder(path: str, source: str) -> None:
+    """Put a copy of a folder in place of whatever is there.
+
+    Raises:
+        CheckpointWriteError: The file system refused.
+    """
+    with _refusals_named(path), _beside(path) as temporary:
+        shutil.copytree(source, temporary)
+        place_folder(temporary, path)
 
 
 @contextlib.contextmanager
-def _reserved_name(folder: str) -> Iterator[str]:
-    name = f"{_PREFIX}{_host()}-{os.getpid()}-{os.urandom(4).hex()}{_SUFFIX}"
-    _in_use.add(name)
-    try:
-        yield os.path.join(folder, name)
-    finally:
-        _in_use.discard(name)
+def _beside(path: str) -> Iterator[str]:
+    """The path of a new thing beside another; what is left of it goes when that fails."""
+    with reserved_folder(os.path.dirname(os.path.abspath(path))) as temporary:
+        try:
+            yield temporary
+        except BaseException:
+            with contextlib.suppress(OSError):
+                remove_path(temporary)
+            raise
 
 
 @contextlib.contextmanager
@@ -96,8 +137,8 @@ def reserved_folder(parent: str) -> Iterator[str]:
     os.makedirs(parent, exist_ok=True)
     with contextlib.suppress(OSError):
         remove_leftovers(parent)
-    with _reserved_name(parent) as temporary:
-        yield temporary
+    with reserved_name() as name:
+        yield os.path.join(parent, name)
 
 
 def place_folder(temporary: str, path: str) -> None:
@@ -106,27 +147,35 @@ def place_folder(temporary: str, path: str) -> None:
         with open(os.path.join(temporary, name), "rb") as file:
             os.fsync(file.fileno())
     _sync_folder(temporary)
-    parent = os.path.dirname(path)
-    with _reserved_name(parent) as old:
-        existed = os.path.lexists(path)
-        if existed:  # no file system replaces a folder that holds something
-            os.rename(path, old)
-        os.rename(temporary, path)
-        _sync_folder(parent)
-        if existed:
-            remove_path(old)
+    _place(temporary, path)
 
 
-def remove_path(path: str) -> None:
-    """Remove a file or a folder; a missing one is fine."""
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
-    elif os.path.lexists(path):
-        os.unlink(path)
+def _place(temporary: str, path: str) -> None:
+    """Move a finished file, link or folder over what is there, whatever that is."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.lexists(path) or not (_is_folder(path) or _is_folder(temporary)):
+        os.replace(temporary, path)
+        _sync_folder(folder)
+    elif exchange(temporary, path):  # a rename replaces no folder that holds something
+        _sync_folder(folder)
+        with contextlib.suppress(OSError):  # the next writer tries again
+            remove_path(temporary)
+    else:
+        with reserved_name_aside(os.path.basename(path)) as name:
+            before = os.path.join(folder, name)
+            os.rename(path, before)
+            try:
+                os.rename(temporary, path)
+            except OSError:
+                os.rename(before, path)
+                raise
+            _sync_folder(folder)
+            with contextlib.suppress(OSError):
+                remove_path(before)
 
 
-def _host() -> str:
-    return "".join(c if c.isalnum() else "_" for c in socket.gethostname())[:40]
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)
 
 
 def _sync_folder(folder: str) -> None:
@@ -139,57 +188,3 @@ def _sync_folder(folder: str) -> None:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def remove_leftovers(folder: str) -> list[str]:
-    """Remove temporary files whose writers are dead, and say which."""
-    removed = []
-    mine = f"{_PREFIX}{_host()}-"
-    for name in os.listdir(folder):
-        if not (name.startswith(mine) and name.endswith(_SUFFIX)) or name in _in_use:
-            continue
-        process = name[len(mine) :].partition("-")[0]
-        if process.isdigit() and not _writing(int(process)):
-            with contextlib.suppress(OSError):
-                remove_path(os.path.join(folder, name))
-                removed.append(name)
-    return removed
-
-
-def _writing(process: int) -> bool:
-    if process == os.getpid():  # not in use, so of an earlier process with this number
-        return False
-    if os.name == "nt":  # signal 0 would end the process there
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _replace_remote(path: str, write: Callable[[BinaryIO], None]) -> None:
-    file_system, place = open_file_system(path)
-    folder = place.rpartition("/")[0]
-    if folder:
-        file_system.makedirs(folder, exist_ok=True)
-    with _reserved_name(folder) as temporary:
-        temporary = temporary.replace(os.sep, "/")
-        try:
-            with file_system.open(temporary, "wb") as file:
-                write(file)
-            file_system.mv(temporary, place)
-        except BaseException:
-            with contextlib.suppress(Exception):
-                file_system.rm(temporary)
-            raise
-
-
-def open_file_system(path: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL, and the path in it."""
-    import fsspec  # type: ignore[import-untyped]
-
-    file_system, place = fsspec.core.url_to_fs(path)
-    return file_system, place
