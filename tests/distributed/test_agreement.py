@@ -11,7 +11,8 @@ from tests.distributed.ranks import run_ranks
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils._pytree import tree_leaves
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import pytorch_lightning as pl
 from pytorch_lightning.strategies import DDPStrategy
@@ -136,7 +137,7 @@ def test_validation_by_time_follows_one_clock():
 
 
 class Counts(TorchDispatchMode):
-    """Collectives by name, as torch dispatches them."""
+    """Collectives by name and size in bytes, as torch dispatches them."""
 
     def __init__(self):
         super().__init__()
@@ -144,7 +145,8 @@ class Counts(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         if function.namespace == "c10d":
-            self.found[function.__name__.split(".")[0]] += 1
+            size = sum(t.nbytes for t in tree_leaves(args) if isinstance(t, torch.Tensor))
+            self.found[function.__name__.split(".")[0], size] += 1
         return function(*args, **(kwargs or {}))
 
 
@@ -166,10 +168,47 @@ class Steady(pl.Callback):
             self.seconds += time.monotonic()
 
 
-def _collectives():
+class Stream(IterableDataset):
+    """Batches whose number nobody knows before."""
+
+    def __iter__(self):
+        return iter(torch.ones(30, 2, 2).unbind())
+
+
+class OfStream(Line):
+    def training_step(self, batch, batch_idx):
+        return self.layer(batch).mean()
+
+
+class Weighted(Line):
+    def training_step(self, batch, batch_idx):
+        loss = self.layer(batch[0])
+        return loss.sum(), loss.numel()
+
+
+def streamed():
+    return DataLoader(Stream(), batch_size=None)
+
+
+def _ours(module, data, **options):
     steady = Steady()
-    trainer = pl.Trainer(max_epochs=1, log_every_n_steps=1000, callbacks=[steady], **QUIET)
-    trainer.fit(Line(), loader(30))
+    options = {**QUIET, "max_epochs": 1, "log_every_n_steps": 1000, **options}
+    pl.Trainer(callbacks=[steady], **options).fit(module, data)
+    return steady
+
+
+def _collectives():
+    kinds = {
+        "sized": _ours(Line(), loader(30)),
+        "stream": _ours(OfStream(), streamed()),
+        "weighted": _ours(Weighted(), loader(30)),
+        "windows": _ours(Weighted(), loader(30), accumulate_grad_batches=4),
+    }
+    ours = {name: (dict(steady.counts.found), steady.seconds) for name, steady in kinds.items()}
+    return ours, _by_hand()
+
+
+def _by_hand():
     torch.manual_seed(0)
     wrapper, batch = DistributedDataParallel(nn.Linear(2, 1)), torch.ones(2, 2)
     optimizer = torch.optim.SGD(wrapper.parameters(), lr=0.1)
@@ -181,7 +220,7 @@ def _collectives():
         wrapper(batch).mean().backward()
         optimizer.step()
     counts.__exit__(None, None, None)
-    return dict(steady.counts.found), dict(counts.found), steady.seconds
+    return dict(counts.found)
 
 
 class AsksOften(DDPStrategy):
@@ -220,8 +259,31 @@ def test_an_epoch_begins_with_one_question_to_all():
 
 
 def test_a_step_has_the_collectives_of_a_hand_written_one():
-    for ours, by_hand, seconds in run_ranks(_collectives, 2):
-        assert sum(by_hand.values()) == 20
-        messages = Counter(ours) - Counter(by_hand)
-        assert not Counter(by_hand) - Counter(ours)
-        assert sum(messages.values()) <= 1 + seconds / 2, messages
+    for kinds, by_hand in run_ranks(_collectives, 2):
+        assert sum(by_hand.values()) == 20  # steps
+        ours = {name: _without_messages(*of_kind) for name, of_kind in kinds.items()}
+        assert ours["sized"] == by_hand
+        # whether anybody has more data, asked while the step runs
+        assert _extra(ours["stream"], by_hand) == {"allreduce_": 20}
+        # the weights of all ranks
+        assert _extra(ours["weighted"], by_hand) == {"allreduce_": 20}
+        # twenty batches in windows of four end five times, and only then anything is sent
+        of_windows = {key: count // 4 for key, count in by_hand.items()}
+        assert _extra(ours["windows"], of_windows) == {"allreduce_": 5}
+
+
+def _without_messages(found, seconds):
+    """The clock's messages aside: a gather of a header now and then."""
+    gathers = {key: count for key, count in found.items() if "gather" in key[0]}
+    assert sum(gathers.values()) <= 1 + seconds / 2, gathers
+    return {key: count for key, count in found.items() if key not in gathers}
+
+
+def _extra(ours, by_hand):
+    """What there is beside the collectives by hand, which are there with the same sizes."""
+    assert not Counter(by_hand) - Counter(ours)
+    found = Counter()
+    for (name, size), count in (Counter(ours) - Counter(by_hand)).items():
+        assert size <= 24  # bytes: a number or two
+        found[name] += count
+    return found
