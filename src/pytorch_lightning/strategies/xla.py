@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from pytorch_lightning.accelerators import Accelerator
 from pytorch_lightning.checkpoint.io import CheckpointIO
 from pytorch_lightning.distributed.xla import XLAEnvironment
 from pytorch_lightning.distributed.xla_launcher import XLALauncher
-from pytorch_lightning.precision import Precision
 from pytorch_lightning.precision.xla import XLAPrecision
 from pytorch_lightning.strategies.parallel import ParallelStrategy
 from pytorch_lightning.strategies.registry import Registry
-from pytorch_lightning.strategies.xla_marks import (
-    file_writer,
-    follow,
-    mark,
-    marked,
-    move_whole,
-    precision_of,
-    set_debug,
-)
+from pytorch_lightning.strategies.xla_marks import OnXLA, mark, set_debug
 from pytorch_lightning.utilities.imports import import_optional
 
 _Broadcast = TypeVar("_Broadcast")
 
 
-class XLAStrategy(ParallelStrategy):
+class XLAStrategy(OnXLA, ParallelStrategy):
     """Data parallel training with one process for each XLA device.
 
     Args:
@@ -41,8 +30,6 @@ class XLAStrategy(ParallelStrategy):
     """
 
     strategy_name = "xla"
-    accelerators = ("tpu",)
-    allows_inference_mode = False  # XLA computes later, in another context
 
     def __init__(
         self,
@@ -60,19 +47,8 @@ class XLAStrategy(ParallelStrategy):
         self.debug = debug
         self._sync_module_states = sync_module_states
         self._is_launched = False
-        self._replaced: dict[nn.Parameter, nn.Parameter] = {}
 
     # The parts.
-
-    def make_precision(self, precision: str) -> Precision:
-        """The precision in the kind of these devices."""
-        return precision_of(precision)
-
-    def adopt(
-        self, accelerator: Accelerator, checkpoint_io: CheckpointIO, precision: Precision
-    ) -> None:
-        """Take the parts that were resolved, but for those that were chosen here."""
-        super().adopt(accelerator, file_writer(checkpoint_io), precision)
 
     @property
     def start_method(self) -> str:
@@ -140,38 +116,9 @@ class XLAStrategy(ParallelStrategy):
         if self.model is not None:
             self.module_to_device(self.model)
 
-    def module_to_device(self, module: nn.Module) -> None:
-        """Move a module to the device of this process."""
-        self._replaced.update(move_whole(module, lambda: module.to(self.root_device)))
-
-    def setup_optimizer(self, optimizer: Optimizer) -> Optimizer:
-        """Follow the parameters that a move has made, for Fabric."""
-        return follow(optimizer, self._replaced)
-
     def setup_module(self, module: nn.Module) -> nn.Module:
         """A module needs no wrapper: gradients are averaged before each step."""
         return module
-
-    # One batch.
-
-    def block_backward_sync(self) -> AbstractContextManager[Any]:
-        """A context in which gradients are accumulated; they are computed at its end."""
-        return marked()
-
-    def validation_step(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the module's `validation_step`."""
-        with marked():
-            return super().validation_step(*args, **kwargs)
-
-    def test_step(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the module's `test_step`."""
-        with marked():
-            return super().test_step(*args, **kwargs)
-
-    def predict_step(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the module's `predict_step`."""
-        with marked():
-            return super().predict_step(*args, **kwargs)
 
     # Several processes.
 
@@ -249,20 +196,6 @@ class XLAStrategy(ParallelStrategy):
         """Write a checkpoint, on one process."""
         mark()
         super().save_checkpoint(checkpoint, filepath, storage_options)
-
-    # The end.
-
-    def teardown(self) -> None:
-        """Bring the module home."""
-        mark()
-        module = self._lightning_module
-        if module is None:
-            super().teardown()
-        else:
-            move_whole(module, super().teardown)
-        self._replaced.clear()
-        if self.debug:
-            set_debug(False)
 
     @classmethod
     def register_strategies(cls, strategy_registry: Registry) -> None:

@@ -1,18 +1,21 @@
-"""What strategies on XLA devices have in common: marks, shared parameters, parts of their kind."""
+"""What strategies on XLA devices have in common: marks, moves, parts of their kind."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 
+from pytorch_lightning.accelerators import Accelerator
 from pytorch_lightning.checkpoint.io import CheckpointIO, TorchCheckpointIO
 from pytorch_lightning.checkpoint.xla import XLACheckpointIO
+from pytorch_lightning.precision import Precision
 from pytorch_lightning.precision.xla import XLAPrecision
+from pytorch_lightning.strategies.strategy import Strategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.imports import import_optional
 from pytorch_lightning.utilities.parameter_tying import (
@@ -33,23 +36,6 @@ def marked() -> Iterator[None]:
     """A context at whose end the device computes what was recorded in it."""
     yield
     mark()
-
-
-def precision_of(name: str) -> XLAPrecision:
-    """The precision of a name.
-
-    Raises:
-        MisconfigurationException: If XLA devices do not have it.
-    """
-    try:
-        return XLAPrecision(name)  # type: ignore[arg-type]  # it refuses other names
-    except ValueError as error:
-        raise MisconfigurationException(str(error)) from None
-
-
-def file_writer(checkpoint_io: CheckpointIO) -> CheckpointIO:
-    """The same one, or today's default in the kind that these devices need."""
-    return XLACheckpointIO() if type(checkpoint_io) is TorchCheckpointIO else checkpoint_io
 
 
 def move_whole(module: nn.Module, move: Callable[[], Any]) -> dict[nn.Parameter, nn.Parameter]:
@@ -82,3 +68,72 @@ def set_debug(on: bool) -> None:
         os.environ[_DEBUG] = "1"
     else:
         os.environ.pop(_DEBUG, None)
+
+
+class OnXLA(Strategy):
+    """Steps that end in a mark, and moves that follow the parameters they make."""
+
+    accelerators = ("tpu",)
+    allows_inference_mode = False  # XLA computes later, in another context
+    debug: bool
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._replaced: dict[nn.Parameter, nn.Parameter] = {}
+
+    def make_precision(self, precision: str) -> Precision:
+        """The precision in the kind of these devices.
+
+        Raises:
+            MisconfigurationException: If they do not have it.
+        """
+        try:
+            return XLAPrecision(precision)  # type: ignore[arg-type]  # it refuses other names
+        except ValueError as error:
+            raise MisconfigurationException(str(error)) from None
+
+    def adopt(
+        self, accelerator: Accelerator, checkpoint_io: CheckpointIO, precision: Precision
+    ) -> None:
+        """Take the parts that were resolved; files are written as these devices need it."""
+        writer = XLACheckpointIO() if type(checkpoint_io) is TorchCheckpointIO else checkpoint_io
+        super().adopt(accelerator, writer, precision)
+
+    def module_to_device(self, module: nn.Module) -> None:
+        """Move a module to the device of this process."""
+        self._replaced.update(move_whole(module, lambda: module.to(self.root_device)))
+
+    def setup_optimizer(self, optimizer: Optimizer) -> Optimizer:
+        """Follow the parameters that a move has made, for Fabric."""
+        return follow(optimizer, self._replaced)
+
+    def block_backward_sync(self) -> AbstractContextManager[Any]:
+        """A context in which gradients are accumulated; they are computed at its end."""
+        return marked()
+
+    def validation_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the module's `validation_step`."""
+        with marked():
+            return super().validation_step(*args, **kwargs)
+
+    def test_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the module's `test_step`."""
+        with marked():
+            return super().test_step(*args, **kwargs)
+
+    def predict_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the module's `predict_step`."""
+        with marked():
+            return super().predict_step(*args, **kwargs)
+
+    def teardown(self) -> None:
+        """Bring the module home."""
+        mark()
+        module = self._lightning_module
+        if module is None:
+            super().teardown()
+        else:
+            move_whole(module, super().teardown)
+        self._replaced.clear()
+        if self.debug:
+            set_debug(False)
