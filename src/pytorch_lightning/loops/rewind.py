@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pytorch_lightning.loops.metric_objects import capture_metrics
+from pytorch_lightning.loops.parameter_groups import Groups, groups_of
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.utilities.seed import capture_rng
 from pytorch_lightning.utilities.tree import map_leaves
@@ -20,6 +21,7 @@ class BatchStart(NamedTuple):
     metrics: dict[str, Any]
     buffers: dict[str, Tensor]
     gradients: dict[str, Tensor]
+    groups: list[Groups]
 
 
 def batch_start(run: Run) -> BatchStart:
@@ -31,6 +33,7 @@ def batch_start(run: Run) -> BatchStart:
         metrics=map_leaves(capture_metrics(run.module), Tensor, torch.clone),
         buffers={name: buffer.detach().clone() for name, buffer in run.module.named_buffers()},
         gradients={name: grad.clone() for name, grad in open_gradients(run).items()},
+        groups=groups_of(run.module, run.raw_optimizers),
     )
 
 

@@ -13,6 +13,7 @@ from pytorch_lightning.loops.metric_objects import (
     restore_metrics,
     without_caches,
 )
+from pytorch_lightning.loops.parameter_groups import as_before, groups_of, regroup
 from pytorch_lightning.loops.rank_states import of_this_rank, seed_anew, with_all_ranks
 from pytorch_lightning.loops.rewind import BatchStart, open_gradients
 from pytorch_lightning.loops.run import Run
@@ -20,7 +21,7 @@ from pytorch_lightning.loops.state import Mark, State
 from pytorch_lightning.utilities.exceptions import CheckpointError, MisconfigurationException
 from pytorch_lightning.utilities.parsing import AttributeDict
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
-from pytorch_lightning.utilities.seed import capture_rng, restore_rng
+from pytorch_lightning.utilities.seed import capture_rng, restore_rng, seed_in_use, use_seed
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
 
@@ -54,11 +55,11 @@ def _capture(run: Run, callbacks: Sequence[Any], *, weights_only: bool) -> dict[
             automatic=module.automatic_optimization,
         ),
     }
+    checkpoint["loops"][schema.RUN_ID] = run.run_id
     if not weights_only:
         with run.session.inside("state_dict"):
             checkpoint["callbacks"] = _callback_states(callbacks)
-        optimizers = [strategy.optimizer_state(optimizer) for optimizer in run.raw_optimizers]
-        checkpoint["optimizer_states"] = optimizers
+        checkpoint["optimizer_states"] = _optimizer_states(run, before)
         checkpoint["lr_schedulers"] = [c.scheduler.state_dict() for c in run.schedulers]
         precision = strategy.precision_plugin
         if precision_state := precision.state_dict():
@@ -79,6 +80,11 @@ def _capture(run: Run, callbacks: Sequence[Any], *, weights_only: bool) -> dict[
     if not weights_only:
         checkpoint["loops"][schema.OWN] = with_all_ranks(run, _own(run, saved))
     return checkpoint
+
+
+def _optimizer_states(run: Run, before: BatchStart | None) -> list[dict[str, Any]]:
+    states = [run.strategy.optimizer_state(optimizer) for optimizer in run.raw_optimizers]
+    return states if before is None else as_before(states, before.groups)
 
 
 def _callback_states(callbacks: Sequence[Any]) -> dict[str, Any]:
@@ -131,6 +137,8 @@ def _own(run: Run, saved: dict[str, Any]) -> dict[str, Any]:
         "modes": _modes(run),
         "frozen": _frozen(run),
         "gradients": before.gradients if before is not None else open_gradients(run),
+        "groups": groups_of(run.module, run.raw_optimizers) if before is None else before.groups,
+        "seed": seed_in_use(),
     }
     if run.train is not None and run.train.source is not None:
         own["train"] = run.train.source.position(repeat_last=inside)
@@ -291,6 +299,8 @@ def restore_counters(run: Run, checkpoint: dict[str, Any]) -> None:
     loops = checkpoint.get("loops") or {}
     own = loops.get(schema.OWN)
     run.state.load_state_dict(own["state"] if own else schema.state_from_loops(loops))
+    if run.goes_on:
+        run.run_id = loops.get(schema.RUN_ID, run.run_id)
     epoch, most = run.state.epoch, run.limits.max_epochs
     finished = epoch + (run.state.at is Mark.EPOCH_END)
     if most not in (-1, None) and finished > most:
@@ -311,11 +321,17 @@ def restore_counters(run: Run, checkpoint: dict[str, Any]) -> None:
 def restore_training(run: Run, checkpoint: dict[str, Any]) -> None:
     """Optimizers, schedulers, precision, results, data position and random generators."""
     schema.require_training_state(checkpoint)
-    _restore_optimizers(run, checkpoint)
     own = (checkpoint.get("loops") or {}).get(schema.OWN)
+    if own is not None:
+        regroup(run.module, run.raw_optimizers, own.get("groups", []))
+    _restore_optimizers(run, checkpoint)
     if own is None:
         _say_foreign(run)
         return
+    if seed := own.get("seed"):
+        use_seed(seed)  # of later epochs: orders that are dealt, seeds of workers
+        if run.order_seed is not None:
+            run.order_seed = seed["global"]
     own = of_this_rank(run, own)
     device = run.module.device
     run.publish.train.load_state_dict(own["results"], device, run.module)

@@ -3,13 +3,13 @@
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-from pytorch_lightning.utilities.environ import read_flag, read_text
+from pytorch_lightning.utilities.environ import read_flag, read_int, read_text
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
 MAX_SEED = 2**32 - 1
@@ -72,6 +72,21 @@ def reset_seed() -> None:
     seed = read_text("PL_GLOBAL_SEED")
     if seed is not None:
         seed_everything(int(seed), workers=read_flag("PL_SEED_WORKERS"), verbose=False)
+
+
+def seed_in_use() -> dict[str, int] | None:
+    """What `seed_everything` was told in this process or before it; None if nobody called it."""
+    try:
+        seed = read_int("PL_GLOBAL_SEED")
+    except ValueError:  # which `seed_everything` warns of
+        return None
+    return None if seed is None else {"global": seed, "workers": read_flag("PL_SEED_WORKERS")}
+
+
+def use_seed(seed: Mapping[str, int]) -> None:
+    """Go on under the seed of `seed_in_use`, without drawing or seeding anything now."""
+    os.environ["PL_GLOBAL_SEED"] = str(seed["global"])
+    os.environ["PL_SEED_WORKERS"] = str(int(seed["workers"]))
 
 
 def capture_rng(*, accelerators: bool = True) -> dict[str, Any]:
