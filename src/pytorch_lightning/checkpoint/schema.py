@@ -6,6 +6,7 @@ from pytorch_lightning.utilities.exceptions import CheckpointError
 
 API_VERSION = "2.6.6"  # the release whose layout is written
 OWN = "run"  # below `loops`: what today's exact resume needs beyond the documented counters
+RUN_ID = "run_id"  # below `loops`: the same in all files of a run and of what goes on from them
 
 
 class WeightsOnlyError(CheckpointError, KeyError):

@@ -233,6 +233,20 @@ def read_any(
     return read_checkpoint(path, map_location, weights_only)
 
 
+def verify_sharded(path: str | Path) -> None:
+    """Make sure that a checkpoint in parts is whole, by the hashes of its files.
+
+    Raises:
+        CheckpointError: It is not.
+    """
+    folder = local_path(os.fspath(path))
+    about = read_checkpoint(os.path.join(folder, META), "cpu").get(_ABOUT)
+    if not isinstance(about, Mapping) or about.get("format") != _FORMAT:
+        raise CheckpointError(f"{folder!r} is a checkpoint in parts of another program.")
+    _verify(folder, dict(about["hashes"]), Party())
+    read_index(folder)
+
+
 def _agreed_index(folder: str, party: Party) -> Any:
     """The index, or the error of the first process that could not read it."""
     index, failure = None, None

@@ -1,5 +1,6 @@
 """The parts of one run, side by side; no behaviour."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -72,3 +73,5 @@ class Run:
     before_batch: "BatchStart | None" = None
     teardowns: list[Callable[[str], Any]] | None = None  # once the end began: not called yet
     rewinds: bool = False  # keep the above: somebody may save inside a batch
+    run_id: str = field(default_factory=lambda: os.urandom(8).hex())  # kept by who goes on with it
+    goes_on: bool = False  # from where a run that ended had come to, rather than from an old file
