@@ -254,24 +254,24 @@ def test_without_a_model_the_best_is_loaded_unasked(tmp_path):
         assert torch.equal(weight(module), best)
 
 
-def test_last_is_the_newest_file_of_that_name(tmp_path):
+def test_last_is_the_file_of_that_name_whose_run_had_come_farthest(tmp_path):
     trainer, _ = saving(tmp_path, save_last=True)
-    module = WithLoaders()
-    trainer.fit(module)
-    newest = tmp_path / "last-v1.ckpt"
-    (tmp_path / "last.ckpt").rename(newest)
-    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    trainer.fit(WithLoaders())
+    (tmp_path / "last.ckpt").rename(tmp_path / "last-v1.ckpt")
+    trainer.fit_loop.max_epochs = 2
+    trainer.fit(WithLoaders(), ckpt_path=tmp_path / "last-v1.ckpt")
+    os.utime(tmp_path / "last-v1.ckpt", (2, 2))
     os.utime(tmp_path / "last.ckpt", (1, 1))
     again, _ = saving(tmp_path)
-    again.fit_loop.max_epochs = 2
+    again.fit_loop.max_epochs = 3
     seen = []
     again.strategy.load_checkpoint, load = (
         lambda path, **options: seen.append(str(path)) or load(path, **options),
         again.strategy.load_checkpoint,
     )
     again.fit(WithLoaders(), ckpt_path="last")
-    assert seen == [str(newest)]
-    assert again.global_step == 8
+    assert seen == [str(tmp_path / "last.ckpt")]
+    assert again.global_step == 12
 
 
 def test_last_without_a_file_starts_from_scratch_with_a_warning(tmp_path):

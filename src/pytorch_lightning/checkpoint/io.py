@@ -99,6 +99,19 @@ class TorchCheckpointIO(CheckpointIO):
         remove_path(local_path(place))
 
 
+def reads_common_files(checkpoint_io: CheckpointIO) -> bool:
+    """Whether its files are those of `TorchCheckpointIO`, as far as one can tell."""
+    while isinstance(checkpoint_io, _WrappingCheckpointIO) and _is_ours(checkpoint_io):
+        if checkpoint_io.checkpoint_io is None:
+            return True
+        checkpoint_io = checkpoint_io.checkpoint_io
+    return isinstance(checkpoint_io, TorchCheckpointIO) and _is_ours(checkpoint_io)
+
+
+def _is_ours(checkpoint_io: CheckpointIO) -> bool:
+    return type(checkpoint_io).load_checkpoint.__module__.startswith("pytorch_lightning.")
+
+
 class _WrappingCheckpointIO(CheckpointIO):
     """Hands everything on to another CheckpointIO; the start of one that adds something.
 

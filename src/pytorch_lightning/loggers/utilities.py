@@ -31,6 +31,7 @@ class RunFolder:
         self.save_dir = os.fspath(save_dir)
         self.name = name or ""
         self._version = version
+        self.is_counted = version is None  # else it was given, and stays when the run starts again
 
     @property
     def root_dir(self) -> str:
@@ -55,6 +56,20 @@ class RunFolder:
         return _join_given(
             self.root_dir, version if isinstance(version, str) else f"version_{version}"
         )
+
+
+def versions_before(logger: Any) -> list[str]:
+    """Folders of the other runs that a logger's own one follows, the newest first.
+
+    None where the version was given, or is no number.
+    """
+    folder = getattr(logger, "_folder", None)
+    if not isinstance(folder, RunFolder) or not folder.is_counted:
+        return []
+    found = [re.fullmatch(r"version_(\d+)", name) for name in list_names(folder.root_dir)]
+    numbers = sorted((int(match[1]) for match in found if match), reverse=True)
+    own = folder.version
+    return [join(folder.root_dir, f"version_{number}") for number in numbers if number != own]
 
 
 def _join_given(*parts: str) -> str:

@@ -75,3 +75,4 @@ class Run:
     rewinds: bool = False  # keep the above: somebody may save inside a batch
     run_id: str = field(default_factory=lambda: os.urandom(8).hex())  # kept by who goes on with it
     goes_on: bool = False  # from where a run that ended had come to, rather than from an old file
+    start_is_chosen: bool = False  # by us, so that the file it starts from is kept like any other

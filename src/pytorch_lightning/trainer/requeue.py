@@ -163,6 +163,15 @@ def left_by_this_job(trainer: "pl.Trainer") -> str | None:
     return None
 
 
+def files_of_this_job(trainer: "pl.Trainer") -> list[str]:
+    """The files of requeued jobs, on a cluster only those of this one."""
+    environment = trainer._parts.environment
+    files = [_path(trainer, number) for number in _numbers(trainer)]
+    if not isinstance(environment, SLURMEnvironment) or environment.job_id() is None:
+        return files
+    return [path for path in files if read_value(path, JOB) in (None, environment.requeue_id())]
+
+
 def _folder(trainer: "pl.Trainer") -> str:
     return str(trainer.default_root_dir)
 

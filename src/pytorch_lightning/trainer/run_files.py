@@ -1,0 +1,96 @@
+"""The checkpoints that a run may have left: in the folders of its callbacks, and beside them."""
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+from pytorch_lightning.callbacks.checkpoint_files import default_folder
+from pytorch_lightning.checkpoint.sharded import is_sharded
+from pytorch_lightning.loggers.utilities import versions_before
+from pytorch_lightning.trainer.requeue import files_of_this_job
+from pytorch_lightning.utilities import paths
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+_FIELD = re.compile(r"\{[^{}]*\}")
+
+
+def last_files(trainer: "pl.Trainer") -> list[str]:
+    """What the checkpoint callbacks called `last*`, and what an exception left."""
+    found = _left_by_exceptions(trainer)
+    for callback in _regular(trainer):
+        folder, template = _folder(trainer, callback), callback.CHECKPOINT_NAME_LAST
+        pattern = _pattern(template)
+        depth = template.count("/")
+        found += [p for p in _files(folder, callback, depth) if pattern.match(_stem(folder, p))]
+    return found
+
+
+def all_files(trainer: "pl.Trainer") -> list[list[str]]:
+    """All checkpoints of the run, in groups: the first that has one that will do is the newest.
+
+    A logger that counts its versions takes a new folder when a script is started again. The
+    checkpoints of its run before that are in the folder of the version before.
+    """
+    fixed = [*_left_by_exceptions(trainer), *files_of_this_job(trainer)]
+    groups: list[list[str]] = [[] for _ in range(1 + len(_versions_before(trainer)))]
+    for callback in _regular(trainer):
+        depth = (callback.filename or "").count("/")
+        groups[0] += _files(_folder(trainer, callback), callback, depth)
+        if callback.dirpath is None and not groups[0]:
+            for group, version in zip(groups[1:], _versions_before(trainer), strict=True):
+                group += _files(paths.join(version, "checkpoints"), callback, depth)
+    if groups[0]:
+        return [fixed + groups[0]]
+    earlier = [group for group in groups if group]
+    return [fixed + earlier[0], *earlier[1:]] if earlier else [fixed]
+
+
+def beside(path: str) -> list[str]:
+    """Files of the same kind in the same folder."""
+    folder, name = os.path.split(path)
+    kind = os.path.splitext(name)[1]
+    return [paths.join(folder, other) for other in paths.list_names(folder) if other.endswith(kind)]
+
+
+def _regular(trainer: "pl.Trainer") -> list[Any]:
+    """The callbacks that save while all goes well."""
+    return [c for c in trainer.checkpoint_callbacks if hasattr(c, "CHECKPOINT_NAME_LAST")]
+
+
+def _left_by_exceptions(trainer: "pl.Trainer") -> list[str]:
+    names = [getattr(c, "ckpt_path", None) for c in trainer.checkpoint_callbacks]
+    return [name for name in names if name and paths.exists(name)]
+
+
+def _versions_before(trainer: "pl.Trainer") -> list[str]:
+    return versions_before(trainer.loggers[0]) if trainer.loggers else []
+
+
+def _folder(trainer: "pl.Trainer", callback: Any) -> str:
+    return str(callback.dirpath or default_folder(trainer))
+
+
+def _files(folder: str, callback: Any, depth: int) -> list[str]:
+    """The checkpoints in a folder, and in those below it that the template of names makes."""
+    found: list[str] = []
+    for name in paths.list_names(folder):
+        path = paths.join(folder, name)
+        if name.startswith("."):
+            continue
+        if name.endswith(callback.FILE_EXTENSION):
+            if is_sharded(path) or not paths.is_dir(path) or depth == 0:
+                found.append(path)
+        elif depth and paths.is_dir(path):
+            found += _files(path, callback, depth - 1)
+    return found
+
+
+def _stem(folder: str, path: str) -> str:
+    return path[len(folder) :].lstrip("/" + os.sep).rpartition(".")[0]
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    """What names of the last file begin with; anything can stand for a value."""
+    return re.compile(".+?".join(re.escape(part) for part in _FIELD.split(template)))
