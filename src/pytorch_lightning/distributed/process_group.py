@@ -130,9 +130,14 @@ def _prefixed(name: str, store: Any) -> Any:
     return dist.PrefixStore(name, store)  # type: ignore[attr-defined]  # it is public all the same
 
 
-def of_attempt(store: Any) -> Any:
-    """The part of a store that belongs to this attempt; torchrun keeps the store in all."""
-    return _prefixed(f"pytorch_lightning/{read_text('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+def of_attempt(store: Any, attempt: str | None = None) -> Any:
+    """The part of a store that belongs to one attempt; torchrun keeps the store in all.
+
+    Args:
+        attempt: Its number; None is that of this process.
+    """
+    number = attempt or read_text("TORCHELASTIC_RESTART_COUNT", "0")
+    return _prefixed(f"pytorch_lightning/{number}", store)
 
 
 def _begin_again(this: _Process, world: int) -> None:
