@@ -143,6 +143,8 @@ def meet_peers(run: Run) -> Peers | None:
     lengths = lengths or run.strategy.gather_objects(sure_length(data.source))
     if len(set(lengths)) == 1 and lengths[0] < float("inf"):
         return None
+    run.limits.num_batches = max(lengths)  # all validate where the longest stream ends
+    data.measured(data)
     has_more = not data.is_last
     data.is_last = all(run.strategy.gather_objects(data.is_last))  # the others may go on
     return Peers(run, has_more=has_more)
