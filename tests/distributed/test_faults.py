@@ -117,7 +117,7 @@ def test_every_clean_end_says_nothing(tmp_path, how, last):
 
 
 def _one_waits_and_is_asked_to_end():
-    asked_to_end.UNTIL_STUCK = 1
+    asked_to_end.GRACE = 1
     signal.signal(signal.SIGTERM, lambda number, frame: None)  # runs only between two lines
     join_group(TorchElasticEnvironment(), backend="gloo")
     pid = torch.tensor(os.getpid())
@@ -177,7 +177,7 @@ def _one_raises_and_others_read_late(who):
 def test_sigterm_reaches_a_process_that_waits_in_a_collective():
     asked, _ = outcomes_of_ranks(_one_waits_and_is_asked_to_end, 2, limit=30)
     assert "exit code 143" in asked[2]
-    assert "[rank 0] SIGTERM came, and it stood still here:" in asked[2]
+    assert "[rank 0] SIGTERM came, and it went on here:" in asked[2]
     assert "_one_waits_and_is_asked_to_end" in asked[2]
 
 

@@ -532,7 +532,7 @@ ENDING = {
     "exit": ("SystemExit: 0", lambda folder: in_batch(lambda t: sys.exit(0), on_rank=1)),
     "interrupt": (
         "KeyboardInterrupt",
-        lambda folder: in_batch(lambda t: signal.raise_signal(signal.SIGINT), on_rank=1),
+        lambda folder: in_batch(lambda t: signal.default_int_handler(2, None), on_rank=1),
     ),
     "logger": (
         "No space left on device",

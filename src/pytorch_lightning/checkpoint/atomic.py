@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from pytorch_lightning.checkpoint.exchange import exchange
-from pytorch_lightning.checkpoint.leftovers import (
-    remove_leftovers,
-    remove_path,
-    reserved_name,
-    reserved_name_aside,
-)
 from pytorch_lightning.checkpoint.remote_files import (
     StoreRefused,
     open_file_system,
     replace_remote,
 )
 from pytorch_lightning.utilities.exceptions import CheckpointError
+from pytorch_lightning.utilities.leftovers import (
+    remove_leftovers,
+    remove_path,
+    reserved_name,
+    reserved_name_aside,
+)
 
 __all__ = [
     "CheckpointWriteError",

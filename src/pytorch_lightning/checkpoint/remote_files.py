@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, BinaryIO, cast
 
-from pytorch_lightning.checkpoint.leftovers import is_abandoned, reserved_name
+from pytorch_lightning.utilities.leftovers import is_abandoned, reserved_name
 
 _PATIENCE = 3.0  # some stores show a new object a moment later
 

@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pytorch_lightning.distributed import children
@@ -101,6 +101,22 @@ class Watch:
         if self._armed and not self.failed and self._fault is None:
             self.say(Board.done)
         self._armed = False
+
+    def begin_heeding(self, job_ends: Mapping[int, float]) -> None:
+        """Loops run, which end the run after a signal.
+
+        Args:
+            job_ends: Signals that say when the job will end, in seconds since 1970; 0 if unknown.
+        """
+        self._asked.begin_run(job_ends)
+
+    def heed(self) -> None:
+        """They are about to."""
+        self._asked.heed()
+
+    def end_heeding(self) -> None:
+        """No loop looks at signals any more."""
+        self._asked.end_run()
 
     def say(self, word: Callable[[Board], None]) -> None:
         """Let the others know something, if there is still a place for it."""
@@ -204,9 +220,9 @@ class Watch:
                 self.say(Board.hear)
                 self._await_end(fault)
             if self._asked.in_vain():
-                text = "SIGTERM came, and it stood still"
+                text = f"{signal.Signals(self._asked.number).name} came, and it went on"
                 self._post(Fault(self.rank, text))
-                self._end(f"[rank {self.rank}] {text} here:", code=128 + signal.SIGTERM)
+                self._end(f"[rank {self.rank}] {text} here:", code=self._code())
 
     def _look(self) -> Fault | None:
         if self._parent is not None and not children.is_running(self._parent):
@@ -249,7 +265,14 @@ class Watch:
         if fault.stack and fault.rank != self.rank:
             lines.append(fault.stack.rstrip())
         lines.append(f"[rank {self.rank}] ended by force, where it was:")
-        self._end("\n".join(lines), code=1)
+        self._end("\n".join(lines), code=self._code())
+
+    def _code(self) -> int:
+        """What this process leaves with where it is ended by force."""
+        if not self._asked.number:
+            return 1
+        by_hand = self._asked.number == signal.SIGINT
+        return 128 + (signal.SIGINT if by_hand else signal.SIGTERM)
 
     def _end(self, text: str, *, code: int) -> None:
         end_process(text, code, before=self._wake_mates)

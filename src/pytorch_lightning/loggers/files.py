@@ -1,7 +1,9 @@
 """Small text files, local or behind a URL: read, replaced whole, or made longer."""
 
+import contextlib
 import os
 
+from pytorch_lightning.utilities.leftovers import remove_leftovers, remove_path, reserved_name
 from pytorch_lightning.utilities.paths import get_filesystem, is_remote, local, makedirs
 
 
@@ -20,14 +22,17 @@ def write_text(path: str, text: str) -> None:
         get_filesystem(path).pipe_file(path, text.encode())
         return
     target = local(path)
-    temporary = f"{target}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        os.replace(temporary, target)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+    folder = os.path.dirname(target) or "."
+    with contextlib.suppress(OSError):
+        remove_leftovers(folder)
+    with reserved_name() as name:
+        temporary = os.path.join(folder, name)
+        try:
+            with open(temporary, "w", encoding="utf-8", newline="") as file:
+                file.write(text)
+            os.replace(temporary, target)
+        finally:
+            remove_path(temporary)
 
 
 def append_text(path: str, text: str) -> None:

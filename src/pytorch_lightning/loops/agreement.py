@@ -68,7 +68,7 @@ class Agreement:
         run, state = self.run, self.run.state
         wishes = (
             state.asked_to_stop or state.stop,
-            state.asked_to_end or state.terminated,
+            state.asked_to_end or state.ending,
             time_to_validate(run.limits, state),
             state.asked_by_clock,
             self._next(),
@@ -83,7 +83,7 @@ class Agreement:
         )
         assert answer is not None
         stop, end, validate, clocks, batches = answer.numbers.T.tolist()
-        state.stop, state.terminated = any(stop), any(end)
+        state.stop, state.ending = any(stop), int(max(end))
         state.asked_to_stop = False
         state.validate_now = bool(validate[0])  # by the clock of rank 0
         answer_clocks(state, int(clocks[0]))

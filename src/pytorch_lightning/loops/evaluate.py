@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pytorch_lightning.loops.marks import serve_requests
+from pytorch_lightning.loops.ending import Meetings, end_run
 from pytorch_lightning.loops.metric_objects import States, put_aside, restore_metrics
 from pytorch_lightning.loops.publish import Board
 from pytorch_lightning.loops.pulling import NoMoreBatches
@@ -26,7 +26,6 @@ from pytorch_lightning.loops.state import Mark, State
 from pytorch_lightning.loops.transfer import Transfer, bind_transfer
 from pytorch_lightning.utilities.data import extract_batch_size
 from pytorch_lightning.utilities.enums import RunningStage
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.seed import capture_rng, isolate_rng
 
 
@@ -147,6 +146,7 @@ def _batches(run: Run, this: Evaluation, source: Any, *, collect: list[Any] | No
     batch_end = getattr(run.hooks, f"on_{this.stage}_batch_end")
     session.count_samples, before = counter(source), session.count_samples
     batches, last_round = source, None
+    meets = Meetings.of(run, name, source, state.val_batch)
     if source.may_be_ragged:
         assert this.data is not None
         last_round = LastRound(run, name, source, this.data.parts[loader])
@@ -174,9 +174,10 @@ def _batches(run: Run, this: Evaluation, source: Any, *, collect: list[Any] | No
             run.publish.evaluation_step(results, x=x + batch_idx)
         if collect is not None:
             collect.append(output)
-        if state.terminated:
-            serve_requests(run)
-            raise SIGTERMException
+        if meets is not None and state.val_batch >= meets.at:
+            meets.meet(state.val_batch)
+        if state.ending:
+            end_run(run)
     if last_round is not None:
         last_round.take_part(step, transfer, loader)
     session.no_batch()

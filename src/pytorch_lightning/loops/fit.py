@@ -15,6 +15,7 @@ from typing import Any
 
 from pytorch_lightning.distributed.unison import in_unison
 from pytorch_lightning.loops import limits
+from pytorch_lightning.loops.ending import end_run
 from pytorch_lightning.loops.evaluate import evaluate, sanity_check
 from pytorch_lightning.loops.marks import serve_requests
 from pytorch_lightning.loops.peers import NO_DATA, meet_peers
@@ -32,7 +33,6 @@ from pytorch_lightning.loops.state import (
     EPOCH_START,
     IN_VALIDATION,
 )
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.rank_zero import warnings_given
 
 _CUT = "Decide by what all ranks know, or agree: `self.trainer.strategy.reduce_boolean_decision`."
@@ -87,14 +87,21 @@ def train_epoch(run: Run) -> None:
         hooks.on_train_epoch_end()
         hooks.on_epoch_end()
     if state.at is CLOSING:
-        run.publish.end_epoch(run.publish.train)
-        step_schedulers(run, plateau=True, epoch=True)
-        run.publish.close_train_epoch()
-        if run.agreement is not None:
-            run.agreement.meet("at the end")
-        state.at = EPOCH_END
-        serve_requests(run)
+        close_epoch(run)
     state.next_epoch()
+
+
+def close_epoch(run: Run) -> None:
+    """Plateau schedulers and metrics of an epoch, and a point to resume from."""
+    run.publish.end_epoch(run.publish.train)
+    step_schedulers(run, plateau=True, epoch=True)
+    run.publish.close_train_epoch()
+    if run.agreement is not None:
+        run.agreement.meet("at the end")
+    run.state.at = EPOCH_END
+    serve_requests(run)
+    if run.state.ending:
+        end_run(run)
 
 
 def publish_late(run: Run) -> None:
@@ -118,9 +125,8 @@ def train_batches(run: Run) -> None:
         except NoMoreBatches:  # the data ended where nobody expected it
             end_of_data(run)
             break
-        if state.terminated:
-            serve_requests(run)
-            raise SIGTERMException
+        if state.ending:
+            end_run(run)
         if state.epoch_is_cut:
             break
         after_batch(run)
@@ -227,3 +233,5 @@ def after_batch(run: Run) -> None:
     state.at = BATCH
     if state.requests:
         serve_requests(run)
+    if state.ending:
+        end_run(run)

@@ -17,13 +17,14 @@ from typing import Any
 import torch
 from torch.utils.data import BatchSampler, DataLoader
 
+from pytorch_lightning.loops.ending import Meetings, end_run
 from pytorch_lightning.loops.pulling import NoMoreBatches
 from pytorch_lightning.loops.ragged import LastRound
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.signature import bind_evaluation_step
 from pytorch_lightning.loops.sources import EvalData
 from pytorch_lightning.loops.transfer import Transfer, bind_transfer
-from pytorch_lightning.utilities.exceptions import DataError, SIGTERMException
+from pytorch_lightning.utilities.exceptions import DataError
 from pytorch_lightning.utilities.tree import detach
 
 
@@ -134,6 +135,7 @@ def _batches(run: Run, this: Prediction, step: Callable[[Any, int, int], Any], l
     wants_indices = bool(run.hooks.heard & {"on_predict_batch_end", "on_predict_epoch_end"})
     this.loader, this.batch = loader, 0
     batches, last_round = iter(source), None
+    meets = Meetings.of(run, "predict_step", source, 0)
     if source.may_be_ragged:
         last_round = LastRound(run, "predict_step", source, this.data.parts[loader])
         batches, step = last_round.batches(), last_round.watched("predict_step", step)
@@ -158,8 +160,10 @@ def _batches(run: Run, this: Prediction, step: Callable[[Any, int, int], Any], l
         if wants_indices:
             indices.append(this.current)
         this.batch += 1
-        if run.state.terminated:
-            raise SIGTERMException
+        if meets is not None and this.batch >= meets.at:
+            meets.meet(this.batch)
+        if run.state.ending:
+            end_run(run)
     if last_round is not None:
         last_round.take_part(step, transfer, loader)
     session.no_batch()

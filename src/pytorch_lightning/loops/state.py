@@ -1,6 +1,7 @@
 """ALL that changes while a run goes on, in one object that can be saved."""
 
 import math
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -69,7 +70,7 @@ class State:
     validated_at: float = 0.0  # seconds of training time at the last validation by time
     last_reload: int = 0  # the epoch in which loaders were last asked for
     stop: bool = False
-    terminated: bool = False  # has the process been asked to end (SIGTERM)?
+    ending: int = 0  # the signal that ends the run, once all ranks know of it; zero: none
     epoch_is_cut: bool = False
     window_closed: bool = True  # did the batch that just ran end an accumulation window?
     sanity_checking: bool = False
@@ -77,7 +78,7 @@ class State:
     several: bool = False  # ranks: they agree on what a single process decides at once
     meet_at: float = math.inf  # send the next message after so many batches of the run
     asked_to_stop: bool = False  # by this rank, not agreed on yet
-    asked_to_end: bool = False
+    asked_to_end: int = 0  # by this signal
     by_clock: list[Callable[[], None]] = field(default_factory=list)  # alike on all ranks
     asked_by_clock: int = 0  # bits of those whose time has come on this rank
     validate_now: bool = False  # agreed: it is time for a validation by time
@@ -109,17 +110,26 @@ class State:
         self.stop = wanted and (self.stop or not self.several)
         self.asked_to_stop = wanted and self.several
 
-    def ask_to_end(self) -> None:
-        """End after the batch that runs, or after one that all ranks agree on."""
+    @property
+    def terminated(self) -> bool:
+        """Whether the process has been asked to end, and not by Ctrl-C."""
+        return self.ending not in (0, signal.SIGINT)
+
+    def ask_to_end(self, number: int) -> None:
+        """End after the batch that runs, or after one that all ranks agree on.
+
+        Args:
+            number: Of the signal that came; SIGTERM is the greatest of them.
+        """
         if self.several:
-            self.asked_to_end = True
+            self.asked_to_end = max(self.asked_to_end, number)
         else:
-            self.terminated = True
+            self.ending = max(self.ending, number)
 
     def forget_wishes(self) -> None:
         """A new run begins: nobody has asked for anything."""
-        self.stop = self.terminated = self.asked_to_stop = self.asked_to_end = False
-        self.validate_now = False
+        self.stop = self.asked_to_stop = self.validate_now = False
+        self.ending = self.asked_to_end = 0
         self.by_clock, self.asked_by_clock = [], 0
         self.several, self.meet_at = False, math.inf
 

@@ -40,7 +40,7 @@ from pytorch_lightning.trainer.length import resolve_epochs
 from pytorch_lightning.trainer.misspelled import check_hook_names
 from pytorch_lightning.trainer.notes import add_note
 from pytorch_lightning.trainer.requeue import Requeued
-from pytorch_lightning.trainer.signals import heed_signals
+from pytorch_lightning.trainer.signals import Interrupted, heed_signals
 from pytorch_lightning.trainer.states import RunningStage, TrainerFn, TrainerStatus
 from pytorch_lightning.trainer.tables import print_results
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
@@ -204,8 +204,8 @@ def _running(
         _fail(trainer, run, error)
         if not isinstance(error, KeyboardInterrupt):
             raise
-        if not hasattr(sys, "ps1"):
-            raise SystemExit(130) from None  # 128 + SIGINT
+        if not hasattr(sys, "ps1"):  # set by the prompt of Python, IPython and notebooks
+            raise Interrupted from None
         return
     trainer.state.status, trainer.state.stage = TrainerStatus.FINISHED, None
 

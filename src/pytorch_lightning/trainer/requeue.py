@@ -1,6 +1,5 @@
 """A job of SLURM whose time is nearly over: save, back to the queue, and on from there."""
 
-import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -9,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from pytorch_lightning.checkpoint.peek import read_value
 from pytorch_lightning.distributed import SLURMEnvironment
-from pytorch_lightning.loops import marks, snapshot
+from pytorch_lightning.loops import snapshot
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.utilities import paths
+from pytorch_lightning.utilities.environ import read_int
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
@@ -41,8 +41,7 @@ class Requeue:
         self.trainer, self.run = trainer, run
         self.signal = environment.requeue_signal
         self.job = environment.requeue_id()
-        self.wanted = self._saved = False
-        self._process = os.getpid()
+        self.wanted = False
 
     @classmethod
     def of(cls, trainer: "pl.Trainer", run: Run) -> "Requeue | None":
@@ -54,26 +53,20 @@ class Requeue:
             return None
         return cls(trainer, run, environment)
 
-    @property
-    def several(self) -> bool:
-        """Whether other processes take part."""
-        return self.run.strategy.world_size > 1
-
     def ask(self) -> None:
         """The signal came: save and end as soon as that can be done."""
-        if os.getpid() != self._process:  # a worker of a loader, which gets the signal as well
-            return
+        assert self.signal is not None
         self.wanted = True
-        state = self.run.state
-        if not self.several:
-            marks.request(state, self.save)
-            state.ask_to_end()
-        elif state.several:
-            state.ask_to_end()  # all ranks will, after the same batch; each saves its part then
+        self.run.state.ask_to_end(self.signal)
+
+    def job_ends(self) -> dict[int, float]:
+        """The signal, and when the time of the job is over; 0 if SLURM does not say it."""
+        assert self.signal is not None
+        return {self.signal: read_int("SLURM_JOB_END_TIME", 0) or 0}
 
     @contextmanager
     def around(self) -> Iterator[None]:
-        """Requeue the job if that was asked for in the meantime.
+        """Requeue the job when the run ends because that was asked for.
 
         Raises:
             Requeued: If the job is back in the queue.
@@ -81,28 +74,24 @@ class Requeue:
         try:
             yield
         except SIGTERMException:
-            if self.run.state.several or not self.several:  # else the ranks are at other batches
-                self._act()
+            strategy = self.run.strategy
+            if self.wanted:
+                done = self._ask_slurm() if strategy.is_global_zero else False
+                if strategy.broadcast(done):
+                    raise Requeued from None
             raise
-        self._act()
 
-    def _act(self) -> None:
-        """In all processes: is it wanted by any of them?"""
-        strategy = self.run.strategy
-        if not strategy.reduce_boolean_decision(self.wanted, all=False):
-            return
-        self.save()
-        done = self._ask_slurm() if strategy.is_global_zero else False
-        if strategy.broadcast(done):
-            raise Requeued
+    def save_if_wanted(self) -> bool:
+        """Save if a process was told to; to be called in all of them."""
+        self.wanted = self.run.strategy.reduce_boolean_decision(self.wanted, all=False)
+        return self.wanted and self._save()
 
-    def save(self) -> None:
-        """Write the next `hpc_ckpt_<n>.ckpt`, once, if there is something to go on from."""
+    def _save(self) -> bool:
+        """Write the next `hpc_ckpt_<n>.ckpt`, if there is something to go on from."""
         trainer, strategy = self.trainer, self.run.strategy
         run = trainer._fit_run if trainer._is_current(trainer._fit_run) else None
-        if self._saved or run is None or run.state.sanity_checking:
-            return
-        self._saved = True
+        if run is None or run.state.sanity_checking:
+            return False
         path = paths.join(_folder(trainer), f"hpc_ckpt_{_last_number(trainer) + 1}.ckpt")
         path = strategy.broadcast(path)
         for logger in trainer.loggers:
@@ -112,6 +101,7 @@ class Requeue:
         strategy.save_checkpoint(checkpoint, path)
         strategy.barrier("hpc checkpoint")
         rank_zero_info(f"The time of the job is nearly over: saved {path}.")
+        return True
 
     def _ask_slurm(self) -> bool:
         command = ["scontrol", "requeue", self.job]

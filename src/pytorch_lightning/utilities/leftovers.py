@@ -1,4 +1,4 @@
-"""Temporary names beside checkpoints, and what becomes of those whose writers died."""
+"""Temporary names beside files, and what becomes of those whose writers died."""
 
 import contextlib
 import os
