@@ -6,7 +6,13 @@ import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from pytorch_lightning.checkpoint.atomic import replace_file, replace_with_folder, replace_with_link
+from pytorch_lightning.checkpoint.atomic import (
+    place_folder,
+    replace_file,
+    replace_with_folder,
+    replace_with_link,
+    reserved_folder,
+)
 from pytorch_lightning.utilities import paths
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
@@ -57,6 +63,18 @@ def copy_file(source: str, target: str) -> None:
             shutil.copyfileobj(original, copy, length=1 << 20)
 
     replace_file(target, write)
+
+
+def copy_checkpoint(source: str, target: str) -> None:
+    """Copy a checkpoint of any kind: a file, a folder or what lies on a remote file system."""
+    if paths.is_remote(target):
+        paths.get_filesystem(target).copy(source, target, recursive=paths.is_dir(source))
+    elif os.path.isdir(paths.local(source)):
+        with reserved_folder(os.path.dirname(target)) as temporary:
+            shutil.copytree(paths.local(source), temporary)
+            place_folder(temporary, target)
+    else:
+        copy_file(paths.local(source), target)
 
 
 def link_file(source: str, target: str) -> None:

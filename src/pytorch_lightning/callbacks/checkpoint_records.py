@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ RECORDS = (
     "kth_value",
     "last_model_path",
 )
-TURN = ("_turn_step", "_due", "_waiting", "_fallen")
+TURN = ("_turn_step", "_due", "_waiting", "_fallen", "_extra")
 
 
 def worst_value(mode: retention.Mode) -> Tensor:
@@ -69,6 +69,27 @@ def kept_by(callback: "ModelCheckpoint") -> retention.Kept:
         return retention.kept_from(callback.best_k_models, callback.last_model_path)
     newest = {callback.best_model_path: None} if callback.best_model_path else {}
     return retention.kept_from(newest, callback.last_model_path)
+
+
+def all_kept(trainer: "pl.Trainer") -> frozenset[str]:
+    """What the policies of all callbacks have on disk."""
+    kept: set[str] = set()
+    for callback in trainer.checkpoint_callbacks:
+        if hasattr(callback, "best_k_models"):
+            found = cast("ModelCheckpoint", callback)
+            kept |= {*kept_by(found).paths, *found.best_k_models, *found._extra}
+    return frozenset(kept)
+
+
+def claims(state: Any, path: str) -> bool:
+    """Whether the state in a file says that the callback wrote it under this name."""
+    if not isinstance(state, dict):
+        return False
+    ranked = state.get("best_k_models")
+    names = [state.get("best_model_path"), state.get("last_model_path")]
+    names += list(ranked) if isinstance(ranked, dict) else []
+    own = os.path.basename(path)
+    return any(isinstance(name, str) and os.path.basename(name) == own for name in names)
 
 
 def records(callback: "ModelCheckpoint") -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What one opportunity to save leads to, decided before anything is written."""
 
-import os
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,10 +8,14 @@ from torch import Tensor
 from pytorch_lightning.callbacks.checkpoint_records import (
     kept_by,
     metrics_now,
-    not_younger,
     records,
     records_after,
     score_of,
+)
+from pytorch_lightning.callbacks.checkpoint_resume import (
+    is_leftover,
+    may_delete,
+    passed_leftovers,
 )
 from pytorch_lightning.checkpoint import retention
 from pytorch_lightning.utilities import paths
@@ -50,7 +53,10 @@ def turn_of_exception(callback: "ModelCheckpoint", trainer: "pl.Trainer") -> Tur
     metrics = metrics_now(trainer)
     path = _free_path(callback, metrics, callback.filename, own=())
     last = _last_path(callback, metrics) if callback.save_last else ""
-    after: dict[str, Any] = {"_turn_step": trainer.global_step}
+    after: dict[str, Any] = {
+        "_turn_step": trainer.global_step,
+        "_extra": _with(callback._extra, path),
+    }
     after["last_model_path"] = last or callback.last_model_path
     return Turn(path, last, [], after, callback.save_weights_only)
 
@@ -59,8 +65,11 @@ def turn_of_restart(callback: "ModelCheckpoint", trainer: "pl.Trainer") -> Turn:
     """What to write where a run is told to end, to be started again later."""
     last = _last_path(callback, metrics_now(trainer))
     _, replaced = retention.retain_last(kept_by(callback), retention.Candidate(last))
-    gone = _deletable(callback, trainer, replaced)
-    return Turn("", last, gone, {**records(callback), "last_model_path": last, "_fallen": gone})
+    gone = may_delete(callback, trainer, replaced)
+    after = {**records(callback), "last_model_path": last, "_fallen": gone}
+    if not callback.save_last:
+        after["_extra"] = _with(callback._extra, last)
+    return Turn("", last, gone, after)
 
 
 def _plan(
@@ -77,7 +86,7 @@ def _plan(
     nameless = retention.Candidate("", None if score is None else score.item())
     if ranked and among_the_best(callback, nameless):
         _, leaving = retention.retain(kept, nameless, best=best, mode=mode)
-        own = _deletable(callback, trainer, leaving)
+        own = may_delete(callback, trainer, leaving)
         path = _free_path(callback, metrics, callback.filename, own)
         kept, fallen = retention.retain(kept, nameless._replace(path=path), best=best, mode=mode)
     last = _last_path(callback, metrics) if callback.save_last else ""
@@ -85,11 +94,28 @@ def _plan(
         kept, replaced = retention.retain_last(kept, retention.Candidate(last))
         fallen = [*fallen, *replaced]
     after = records_after(callback, kept, path, score) if path else records(callback)
-    after["last_model_path"] = last or callback.last_model_path
+    extra = callback._extra if path or last else []
+    fallen = [*fallen, *extra, *(passed_leftovers(callback, trainer) if path or last else ())]
+    before = "" if callback.last_model_path in extra else callback.last_model_path
+    after["last_model_path"] = last or before
     turn = {"_turn_step": trainer.global_step, "_due": False, "_waiting": False}
-    gone = [name for name in _deletable(callback, trainer, fallen) if name not in (path, last)]
-    after = {**after, **turn, "_fallen": gone}
+    gone = [name for name in may_delete(callback, trainer, fallen) if name not in (path, last)]
+    after = {**after, **turn, "_fallen": gone, "_extra": [] if extra else callback._extra}
     return Turn(path, last, gone, after, callback.save_weights_only)
+
+
+def turn_of_end(callback: "ModelCheckpoint", trainer: "pl.Trainer") -> Turn:
+    """What a run deletes that has come to its end; nothing is written."""
+    extra = callback._extra
+    gone = may_delete(callback, trainer, [*extra, *passed_leftovers(callback, trainer)])
+    after: dict[str, Any] = {"_extra": []}
+    if callback.last_model_path in extra:
+        after["last_model_path"] = ""
+    return Turn("", "", gone, after)
+
+
+def _with(names: list[str], name: str) -> list[str]:
+    return [*(other for other in names if other != name), name]
 
 
 def among_the_best(callback: "ModelCheckpoint", candidate: retention.Candidate) -> bool:
@@ -98,36 +124,21 @@ def among_the_best(callback: "ModelCheckpoint", candidate: retention.Candidate) 
     return best != 0 and retention.ranks(kept_by(callback), candidate, best=best, mode=mode)
 
 
-def left_to_do(
-    callback: "ModelCheckpoint", trainer: "pl.Trainer", fallen: list[str]
-) -> tuple[list[str], list[str]]:
-    """After a resume: the files that are still to be deleted, and the ranked ones still there.
-
-    Args:
-        fallen: What the run that wrote the file was about to delete.
-    """
-    assert trainer.ckpt_path is not None
-    # a file that is younger than the one resumed from has taken over the name
-    gone = not_younger(_deletable(callback, trainer, fallen), trainer.ckpt_path)
-    # what a later part of the run has deleted cannot be kept
-    return gone, [path for path in callback.best_k_models if paths.exists(path)]
-
-
-def _deletable(callback: "ModelCheckpoint", trainer: "pl.Trainer", names: list[str]) -> list[str]:
-    resumed_from = None if trainer.ckpt_path is None else os.fspath(trainer.ckpt_path)
-    return retention.deletable(names, folder=str(callback.dirpath), resumed_from=resumed_from)
-
-
 def _free_path(
     callback: "ModelCheckpoint",
     metrics: dict[str, Tensor],
     filename: str | None,
     own: Collection[str],
 ) -> str:
-    """A path that no other file has; those in `own` may be overwritten."""
+    """A path that no other file has, unless it is in `own` or of the killed part of this run."""
     path = callback.format_checkpoint_name(metrics, filename)
     version = callback.STARTING_VERSION
-    while callback.enable_version_counter and path not in own and paths.exists(path):
+    while (
+        callback.enable_version_counter
+        and path not in own
+        and paths.exists(path)
+        and not is_leftover(callback, path)
+    ):
         path = callback.format_checkpoint_name(metrics, filename, ver=version)
         version += 1
     return path

@@ -35,11 +35,12 @@ from pytorch_lightning.callbacks.checkpoint_records import (
     story,
     worst_value,
 )
+from pytorch_lightning.callbacks.checkpoint_resume import Leftover, look_around
 from pytorch_lightning.callbacks.checkpoint_turn import (
     Turn,
     among_the_best,
-    left_to_do,
     next_turn,
+    turn_of_end,
     turn_of_exception,
     turn_of_restart,
 )
@@ -138,6 +139,8 @@ class ModelCheckpoint(Checkpoint):
         self._due = False
         self._waiting = False  # an opportunity had no value of the monitor yet
         self._fallen: list[str] = []  # files that go as soon as a save is through
+        self._extra: list[str] = []  # written out of turn: they go when the run has come farther
+        self._leftovers: dict[str, Leftover] = {}
         self._resumed = False
         self._validated = False
         self._last_time = math.inf
@@ -188,6 +191,7 @@ class ModelCheckpoint(Checkpoint):
             self._finish_resume(trainer)
         else:
             self._due = self._waiting = False
+            self._extra, self._leftovers = [], {}
         self._fallen, self._resumed = [], False
 
     def on_train_batch_end(
@@ -226,6 +230,10 @@ class ModelCheckpoint(Checkpoint):
         triggered = self._every_n_train_steps or self._every_n_epochs or self._train_time_interval
         if self.save_last and not triggered and self._may_save(trainer):
             trainer.request_checkpoint(partial(self._serve, trainer, last_only=True))
+        elif trainer._fit_run is not None and trainer._fit_run.resumed:
+            turn = decide_once(trainer, lambda: turn_of_end(self, trainer))
+            self._believe(turn)
+            self._remove(trainer, turn.fallen)
 
     def on_exception(
         self,
@@ -343,6 +351,8 @@ class ModelCheckpoint(Checkpoint):
     def _believe(self, turn: Turn) -> None:
         for name, value in turn.after.items():
             setattr(self, name, value)
+        for path in (turn.path, turn.last, *turn.fallen):
+            self._leftovers.pop(path, None)
 
     def _tell_loggers(self, trainer: "pl.Trainer") -> None:
         if trainer.is_global_zero:
@@ -445,7 +455,7 @@ class ModelCheckpoint(Checkpoint):
 
     def _finish_resume(self, trainer: "pl.Trainer") -> None:
         """Do what the run that wrote the file would have done next, and see what is left of it."""
-        gone, kept = decide_once(trainer, lambda: left_to_do(self, trainer, self._fallen))
+        gone, kept, self._leftovers = decide_once(trainer, lambda: look_around(self, trainer))
         for path in gone:
             trainer.strategy.remove_checkpoint(path)
         there = {path: self.best_k_models[path] for path in kept}
