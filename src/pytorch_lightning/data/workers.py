@@ -106,6 +106,8 @@ class StartWorker:
         self.seeds_apart = users is None and os.environ.get("PL_SEED_WORKERS", "0") == "1"
 
     def __call__(self, worker: int) -> None:
+        if hasattr(os, "setpgid"):  # what is sent to all of a job is not for workers to die of
+            os.setpgid(0, 0)
         info = get_worker_info()
         assert info is not None
         base_seed = info.seed - info.id
