@@ -26,6 +26,7 @@ from pytorch_lightning.testing.endings import shortened
 from pytorch_lightning.testing.performing import Journal, Performance, Recorder, digest_of
 from pytorch_lightning.testing.script import Fault
 from pytorch_lightning.trainer.trainer import Trainer
+from pytorch_lightning.utilities.dtensor import is_dtensor
 from pytorch_lightning.utilities.rank_zero import warnings_given
 from pytorch_lightning.utilities.seed import seed_everything
 from pytorch_lightning.utilities.signatures import accepts_parameter
@@ -208,10 +209,16 @@ def _note_end(
     journal.write("steps", trainer.global_step)
     with contextlib.suppress(Exception):  # parts of a module that only all ranks together have
         state = trainer.lightning_module.state_dict()
-        found = {name: v for name, v in state.items() if isinstance(v, torch.Tensor)}
+        found = {name: _own_part(v) for name, v in state.items() if isinstance(v, torch.Tensor)}
         journal.write("weights", digest_of([[*item] for item in found.items()]))
         if program.keep_weights:
             torch.save(found, weights)
+
+
+def _own_part(tensor: Any) -> torch.Tensor:
+    """What this rank has of a tensor."""
+    own: torch.Tensor = tensor.to_local() if is_dtensor(tensor) else tensor
+    return own
 
 
 def _exit_code(error: BaseException | None) -> int:

@@ -39,7 +39,8 @@ class RankReport(NamedTuple):
         started_at: The optimizer steps that were done when training began; None if it did not.
         steps: Those that were done at the end, as far as it told.
         metrics: `trainer.callback_metrics` at the end.
-        weights: A digest of the module's state at the end; equal where every bit is.
+        weights: A digest of the module's state at the end, or of the part of it that this rank
+            has; equal where every bit is.
         state_dict: That state itself, with `keep_weights=True`.
         faults: Those of the script that happened here.
         seconds: From the first fault of the group to the end of this process.
@@ -108,8 +109,12 @@ class Simulation(NamedTuple):
 
     @property
     def weights(self) -> str | None:
-        """The digest of the weights of rank 0 at the end."""
-        return self.ranks[0].weights
+        """A digest of what all ranks have at the end, of one module or of its parts."""
+        told = [report.weights for report in self.ranks]
+        known = [digest for digest in told if digest is not None]
+        if len(known) < len(told):
+            return None
+        return known[0] if len(set(known)) == 1 else "-".join(known)
 
     def ended_within(self, seconds: float) -> bool:
         """Whether in each start all ranks ended so soon after the first fault."""
