@@ -17,7 +17,7 @@ _XLA_STATS = "log `trainer.accelerator.get_device_stats(device)` in a `Callback`
 _GONE_DEVICE = "this kind of device is supported no more; use another accelerator"
 _DDP = 'use `strategy="ddp"`'
 _FSDP = 'use `strategy="fsdp"`'
-_ASYNC = "use `TorchCheckpointIO`"
+_TORCH_FILES = "use `TorchCheckpointIO`"
 
 _PRECISIONS = {
     "ApexMixedPrecisionPlugin": 'apex is gone; use `Trainer(precision="16-mixed")`',
@@ -26,8 +26,7 @@ _PRECISIONS = {
     "ShardedNativeMixedPrecisionPlugin": _MIXED,
 }
 _CHECKPOINT_IOS = {
-    "AsyncCheckpointIO": _ASYNC,
-    "HPUCheckpointIO": _ASYNC,
+    "HPUCheckpointIO": _TORCH_FILES,
 }
 _GONE_STRATEGIES = {
     "BaguaStrategy": _DDP,

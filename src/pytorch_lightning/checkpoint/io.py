@@ -17,6 +17,8 @@ from pytorch_lightning.checkpoint.plain import to_plain
 from pytorch_lightning.checkpoint.seal import write_sealed
 from pytorch_lightning.checkpoint.sharded import read_any
 
+_OURS = ("pytorch_lightning.checkpoint.io", "pytorch_lightning.checkpoint.xla")
+
 
 class CheckpointIO(ABC):
     """Writes, reads and removes checkpoints; subclass it to keep them elsewhere."""
@@ -69,14 +71,31 @@ class TorchCheckpointIO(CheckpointIO):
             TypeError: `storage_options` were given.
             CheckpointError: A value cannot be written, or the file system refused.
         """
+        plain = self.prepare(checkpoint, storage_options)
+        replace_file(os.fspath(path), partial(write_sealed, plain))
+
+    def prepare(
+        self, checkpoint: dict[str, Any], storage_options: Any | None = None
+    ) -> dict[str, Any]:
+        """Turn a checkpoint into the plain data that is written; this can be done ahead.
+
+        Raises:
+            TypeError: `storage_options` were given.
+            CheckpointError: A value cannot be written.
+        """
         if storage_options is not None:
             raise TypeError(
                 f"`storage_options={storage_options!r}`: TorchCheckpointIO takes none. Pass a "
                 "CheckpointIO of your own to `Trainer(plugins=...)` that knows what to do with "
                 "them."
             )
-        plain = to_plain(checkpoint, "checkpoint")
-        replace_file(os.fspath(path), partial(write_sealed, plain))
+        plain: dict[str, Any] = to_plain(checkpoint, "checkpoint")
+        return plain
+
+    @property
+    def writes_plain_data(self) -> bool:
+        """Whether it writes what `prepare` made; a subclass may want the checkpoint as it is."""
+        return getattr(type(self).save_checkpoint, "__module__", "") in _OURS
 
     def load_checkpoint(
         self,

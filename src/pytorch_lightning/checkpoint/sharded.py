@@ -7,15 +7,12 @@ files, with all that is no divided tensor, and the hash of every other file.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import shutil
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,44 +20,26 @@ from torch import Tensor
 from pytorch_lightning.checkpoint.atomic import (
     is_remote,
     local_path,
-    place_folder,
-    replace_file,
-    reserved_folder,
 )
-from pytorch_lightning.checkpoint.plain import to_plain
+from pytorch_lightning.checkpoint.parts import ABOUT, FORMAT, KEY, META, Party, hash_of
 from pytorch_lightning.checkpoint.reader import read_checkpoint
-from pytorch_lightning.checkpoint.seal import write_sealed
 from pytorch_lightning.checkpoint.sharded_index import FILE as INDEX
 from pytorch_lightning.checkpoint.sharded_index import read_index
-from pytorch_lightning.utilities.dtensor import is_dtensor
+from pytorch_lightning.checkpoint.sharded_save import save_sharded
 from pytorch_lightning.utilities.exceptions import CheckpointError
 
-META = "meta.pt"
-_KEY = "__sharded__"  # a dictionary with this key stands for a tensor that lies in the parts
-_ABOUT = "sharded_checkpoint"
-_FORMAT = 1
-_CHUNK = 1 << 22
+__all__ = [
+    "META",
+    "Party",
+    "is_sharded",
+    "load_sharded",
+    "read_any",
+    "read_whole",
+    "save_sharded",
+    "verify_sharded",
+]
 
 Target = Callable[[str, torch.Size, torch.dtype], Tensor]
-
-
-class Party(NamedTuple):
-    """Who writes or reads together.
-
-    Attributes:
-        gather: An object of each process to the list of all of them, in each process.
-        group: The processes, for torch; None for all.
-    """
-
-    rank: int = 0
-    world: int = 1
-    gather: Callable[[Any], list[Any]] = lambda value: [value]  # noqa: E731
-    group: Any = None
-
-    @property
-    def alone(self) -> bool:
-        """Whether there is nobody else to ask."""
-        return self.world == 1
 
 
 def is_sharded(path: Any) -> bool:
@@ -69,101 +48,6 @@ def is_sharded(path: Any) -> bool:
         return False
     name = os.fspath(path)
     return not is_remote(name) and os.path.isfile(os.path.join(local_path(name), META))
-
-
-# --- saving -------------------------------------------------------------------------------------
-
-
-def save_sharded(state: dict[str, Any], path: str | Path, party: Party) -> None:
-    """Write a checkpoint into a new folder, which is there whole or not at all.
-
-    Every process has to call this.
-
-    Raises:
-        CheckpointError: The path is remote, or some process could not write its part.
-    """
-    from torch.distributed import checkpoint
-
-    dcp: Any = checkpoint  # its names are public all the same
-    place = os.path.abspath(local_path(os.fspath(path)))
-    if is_remote(os.fspath(path)):
-        raise CheckpointError(
-            f"{os.fspath(path)!r}: checkpoints in parts are written to file systems that all "
-            "machines share. Pass such a path, or state_dict_type='full'."
-        )
-    tensors: dict[str, Tensor] = {}
-    rest = _take_out(state, (), tensors)
-    with reserved_folder(os.path.dirname(place)) as own:
-        folder = party.gather(own)[0]  # that of the first process, for all
-        if party.rank == 0:
-            os.makedirs(folder, exist_ok=True)
-        try:
-            with _of_torch(f"{place!r} could not be written"):
-                dcp.save(
-                    tensors,
-                    storage_writer=dcp.FileSystemWriter(folder),
-                    process_group=party.group,
-                    no_dist=party.alone,
-                )
-            _finish(rest, folder, place, party)
-        except BaseException:
-            if party.rank == 0:
-                shutil.rmtree(folder, ignore_errors=True)
-            raise
-
-
-def _finish(rest: dict[str, Any], folder: str, place: str, party: Party) -> None:
-    """Add the hashes and what is no part, then move the folder to its place."""
-    mine = [n for n in os.listdir(folder) if n.startswith(f"__{party.rank}_")]
-    mine += [INDEX] if party.rank == 0 else []
-    hashes: dict[str, str] = {}
-    for found in party.gather({name: _hash(os.path.join(folder, name)) for name in mine}):
-        hashes.update(found)
-    failure = None
-    if party.rank == 0:
-        try:
-            rest[_ABOUT] = {"format": _FORMAT, "hashes": hashes}
-            plain = to_plain(rest, "checkpoint")
-            replace_file(os.path.join(folder, META), partial(write_sealed, plain))
-            place_folder(folder, place)
-        except Exception as error:
-            failure = error
-    others = party.gather(None if failure is None else str(failure))[0]
-    if failure is not None:
-        raise failure
-    if others is not None:
-        raise CheckpointError(others)
-
-
-def _take_out(value: Any, path: tuple[Any, ...], tensors: dict[str, Tensor]) -> Any:
-    """Move divided tensors aside, and leave a mark in the place of each."""
-    if is_dtensor(value):
-        key = ".".join(map(str, path))
-        while key in tensors:
-            key += "_"
-        tensors[key] = value.detach()
-        return {_KEY: key, "size": list(value.shape), "dtype": value.dtype}
-    if type(value) in (dict, OrderedDict):
-        result: Any = type(value)(
-            (name, _take_out(item, (*path, name), tensors)) for name, item in value.items()
-        )
-        if hasattr(value, "_metadata"):
-            result._metadata = value._metadata
-        return result
-    if type(value) in (list, tuple):
-        return type(value)(_take_out(v, (*path, i), tensors) for i, v in enumerate(value))
-    return value
-
-
-def _hash(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-# --- loading ------------------------------------------------------------------------------------
 
 
 def load_sharded(
@@ -188,8 +72,8 @@ def load_sharded(
     dcp: Any = checkpoint  # its names are public all the same
     folder = local_path(os.fspath(path))
     rest: dict[str, Any] = read_checkpoint(os.path.join(folder, META), map_location, weights_only)
-    about = rest.pop(_ABOUT, None)
-    if not isinstance(about, Mapping) or about.get("format") != _FORMAT:
+    about = rest.pop(ABOUT, None)
+    if not isinstance(about, Mapping) or about.get("format") != FORMAT:
         raise CheckpointError(
             f"{folder!r} is a checkpoint in parts of another program: its {META} lists no hashes. "
             "Bring it into one file with the program that wrote it."
@@ -240,8 +124,8 @@ def verify_sharded(path: str | Path) -> None:
         CheckpointError: It is not.
     """
     folder = local_path(os.fspath(path))
-    about = read_checkpoint(os.path.join(folder, META), "cpu").get(_ABOUT)
-    if not isinstance(about, Mapping) or about.get("format") != _FORMAT:
+    about = read_checkpoint(os.path.join(folder, META), "cpu").get(ABOUT)
+    if not isinstance(about, Mapping) or about.get("format") != FORMAT:
         raise CheckpointError(f"{folder!r} is a checkpoint in parts of another program.")
     _verify(folder, dict(about["hashes"]), Party())
     read_index(folder)
@@ -292,7 +176,7 @@ def _verify(folder: str, hashes: dict[str, str], party: Party) -> None:
     for name in sorted(hashes)[party.rank :: party.world]:
         path = os.path.join(folder, os.path.basename(name))
         with contextlib.suppress(OSError):
-            if _hash(path) == hashes[name]:
+            if hash_of(path) == hashes[name]:
                 continue
         wrong.append(name)
     wrong = sorted(name for found in party.gather(wrong) for name in found)
@@ -313,8 +197,8 @@ def _verify(folder: str, hashes: dict[str, str], party: Party) -> None:
 
 def _put_in(value: Any, target: Target, wanted: dict[str, Tensor]) -> Any:
     if type(value) in (dict, OrderedDict):
-        if _KEY in value:
-            key, size = str(value[_KEY]), torch.Size(value["size"])
+        if KEY in value:
+            key, size = str(value[KEY]), torch.Size(value["size"])
             tensor = wanted[key] = target(key, size, value["dtype"])
             return tensor
         for name in value:

@@ -1,7 +1,12 @@
 """What may be given as `plugins=`."""
 
 from pytorch_lightning.plugins.environments import ClusterEnvironment
-from pytorch_lightning.plugins.io import CheckpointIO, TorchCheckpointIO, XLACheckpointIO
+from pytorch_lightning.plugins.io import (
+    AsyncCheckpointIO,
+    CheckpointIO,
+    TorchCheckpointIO,
+    XLACheckpointIO,
+)
 from pytorch_lightning.plugins.layer_sync import LayerSync, TorchSyncBatchNorm
 from pytorch_lightning.plugins.precision import (
     BitsandbytesPrecision,
@@ -17,6 +22,7 @@ from pytorch_lightning.plugins.precision import (
 )
 
 __all__ = [
+    "AsyncCheckpointIO",
     "BitsandbytesPrecision",
     "CheckpointIO",
     "ClusterEnvironment",

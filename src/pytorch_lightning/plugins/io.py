@@ -1,5 +1,6 @@
 """What writes and reads checkpoints, under the documented path."""
 
+from pytorch_lightning.checkpoint.async_io import AsyncCheckpointIO
 from pytorch_lightning.checkpoint.io import (
     CheckpointIO,
     TorchCheckpointIO,
@@ -7,4 +8,10 @@ from pytorch_lightning.checkpoint.io import (
 )
 from pytorch_lightning.checkpoint.xla import XLACheckpointIO
 
-__all__ = ["CheckpointIO", "TorchCheckpointIO", "XLACheckpointIO", "_WrappingCheckpointIO"]
+__all__ = [
+    "AsyncCheckpointIO",
+    "CheckpointIO",
+    "TorchCheckpointIO",
+    "XLACheckpointIO",
+    "_WrappingCheckpointIO",
+]

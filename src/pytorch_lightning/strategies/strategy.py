@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -20,6 +19,7 @@ from pytorch_lightning.strategies.placement import (
     load_optimizer_states,
     move_optimizers,
 )
+from pytorch_lightning.strategies.saving import Saving
 from pytorch_lightning.strategies.stage_hooks import StageHooks
 from pytorch_lightning.strategies.wrapping import Wrapping
 from pytorch_lightning.utilities.plain_mark import plain
@@ -37,7 +37,7 @@ NOTHING = nullcontext()  # holds no state, so one serves everybody
 OptimizersAndSchedulers = tuple[list[Optimizer], list[Any]]
 
 
-class Strategy(StageHooks, Wrapping, ABC):
+class Strategy(StageHooks, Wrapping, Saving, ABC):
     """How a module is placed, called, stepped and saved.
 
     Everything that differs between one device and many goes through these methods, in the trainer
@@ -459,29 +459,6 @@ class Strategy(StageHooks, Wrapping, ABC):
         """Take the states of the optimizers of a checkpoint."""
         load_optimizer_states(self.optimizers, checkpoint["optimizer_states"])
         move_optimizers(self.optimizers, self.root_device)
-
-    def save_checkpoint(
-        self,
-        checkpoint: dict[str, Any],
-        filepath: str | Path,
-        storage_options: Any | None = None,
-    ) -> None:
-        """Write a checkpoint, on one process."""
-        if self.is_global_zero:
-            self.checkpoint_io.save_checkpoint(
-                checkpoint, filepath, storage_options=storage_options
-            )
-
-    def load_checkpoint(
-        self, checkpoint_path: str | Path, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        """Read a checkpoint."""
-        return self.checkpoint_io.load_checkpoint(checkpoint_path, weights_only=weights_only)
-
-    def remove_checkpoint(self, filepath: str | Path) -> None:
-        """Delete a checkpoint, on one process."""
-        if self.is_global_zero:
-            self.checkpoint_io.remove_checkpoint(filepath)
 
     # The end.
 

@@ -1,0 +1,340 @@
+"""Write a checkpoint in parts: agree on who writes what, write, and move the folder to its place.
+
+In the background the processes say through files in the folder that they are done, since the group
+of processes belongs to the thread that trains.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import threading
+import time
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pytorch_lightning.checkpoint.atomic import (
+    is_remote,
+    local_path,
+    place_folder,
+    replace_file,
+    reserved_folder,
+)
+from pytorch_lightning.checkpoint.parts import ABOUT, FORMAT, KEY, META, Party, hash_of
+from pytorch_lightning.checkpoint.plain import to_plain
+from pytorch_lightning.checkpoint.seal import write_sealed
+from pytorch_lightning.checkpoint.sharded_index import FILE as INDEX
+from pytorch_lightning.utilities.dtensor import is_dtensor
+from pytorch_lightning.utilities.exceptions import CheckpointError
+
+_GRACE = 3.0  # seconds without progress of the others, where they may be gone
+_LONGEST_NAP = 0.2
+
+Stage = Callable[[Any, Sequence[Tensor]], tuple[Any, list[Tensor]]]
+
+
+class Written(NamedTuple):
+    """What one process wrote, as plain values."""
+
+    places: list[list[Any]]
+    hashes: dict[str, str]
+
+
+class Part:
+    """What this process writes of a checkpoint.
+
+    Args:
+        folder: Where it is written before it belongs to its place.
+        rest: All that is no divided tensor.
+
+    Attributes:
+        plan: Of torch: the pieces of tensors that this process writes.
+        metadata: Of torch, on rank 0: all pieces.
+        pieces: The values, in the order of the plan.
+        is_abandoned: Whether the other processes may be gone, so that waiting for them has an end.
+    """
+
+    def __init__(self, folder: str, place: str, party: Party, rest: dict[str, Any]) -> None:
+        self.folder = folder
+        self.place = place
+        self.party = party
+        self.rest = rest
+        self.plan: Any = None
+        self.metadata: Any = None
+        self.writer: Any = None
+        self.pieces: list[Tensor] = []
+        self.written: list[Written] = []
+        self.reserved = contextlib.ExitStack()
+        self.is_abandoned: Callable[[], bool] = lambda: False
+
+    def write(self) -> Written:
+        """Write the pieces of this process."""
+        with _words_of_torch():
+            results = self.writer.write_data(self.plan, _Pieces(self.plan, self.pieces)).wait()
+        places = [_plain_place(result) for result in results]
+        names = sorted({str(place[4]) for place in places})
+        return Written(places, {name: hash_of(os.path.join(self.folder, name)) for name in names})
+
+    def commit(self) -> None:
+        """Add the index and what is no part, then move the folder to its place; on rank 0."""
+        hashes = {name: found for one in self.written for name, found in one.hashes.items()}
+        places = [[_place_of(values) for values in one.places] for one in self.written]
+        with _words_of_torch():
+            self.writer.finish(self.metadata, places)
+        hashes[INDEX] = hash_of(os.path.join(self.folder, INDEX))
+        rest = {**self.rest, ABOUT: {"format": FORMAT, "hashes": hashes}}
+        replace_file(os.path.join(self.folder, META), partial(write_sealed, rest))
+        place_folder(self.folder, self.place)
+
+    def write_apart(self) -> None:
+        """Write in the background: rank 0 waits for the others, and moves the folder."""
+        with self.reserved:
+            try:
+                written = self.write()
+                if self.party.rank != 0:
+                    _leave_note(self.folder, self.party.rank, {"written": list(written)})
+                    return
+                self.written = [written, *self._await_others()]
+                self.commit()
+            except BaseException as error:
+                text = f"{type(error).__name__}: {error}"
+                if self.party.rank != 0:
+                    with contextlib.suppress(OSError):
+                        _leave_note(self.folder, self.party.rank, {"failed": text})
+                else:
+                    shutil.rmtree(self.folder, ignore_errors=True)
+                if isinstance(error, CheckpointError) or not isinstance(error, Exception):
+                    raise
+                raise _failure(self.place, text, self.party.rank) from error
+
+    def _await_others(self) -> list[Written]:
+        missing = list(range(1, self.party.world))
+        found: dict[int, Written] = {}
+        nap, seen, since = 0.005, -1, time.monotonic()
+        while missing:
+            for rank in list(missing):
+                note = _take_note(self.folder, rank)
+                if note is None:
+                    continue
+                if "failed" in note:
+                    raise _failure(self.place, note["failed"], rank)
+                found[rank] = Written(*note["written"])
+                missing.remove(rank)
+            size = _size_of(self.folder)
+            if size != seen or not (self.is_abandoned() or _main_thread_ended()):
+                seen, since = size, time.monotonic()
+            elif time.monotonic() - since > _GRACE:
+                raise _failure(self.place, "its part did not come to an end", missing[0])
+            time.sleep(nap)
+            nap = min(2 * nap, _LONGEST_NAP)
+        return [found[rank] for rank in sorted(found)]
+
+
+def save_sharded(state: dict[str, Any], path: str | Path, party: Party) -> None:
+    """Write a checkpoint into a new folder, which is there whole or not at all.
+
+    Every process has to call this.
+
+    Raises:
+        CheckpointError: The path is remote, or some process could not write its part.
+    """
+    part = _agree(state, path, party)
+    with part.reserved:
+        try:
+            part.written = _together(party, part.place, part.write)
+            _together(party, part.place, part.commit if party.rank == 0 else _nothing)
+        except BaseException:
+            if party.rank == 0:
+                shutil.rmtree(part.folder, ignore_errors=True)
+            raise
+
+
+def stage_sharded(state: dict[str, Any], path: str | Path, party: Party, stage: Stage) -> Part:
+    """Agree on the parts of a checkpoint and copy this process's; every process has to call this.
+
+    Args:
+        stage: Copies plain data, and tensors.
+
+    Returns:
+        A part whose `write_apart` may be called in another thread.
+    """
+    part = _agree(state, path, party)
+    rest = part.rest if party.rank == 0 else {}
+    part.rest, part.pieces = stage(rest, part.pieces)
+    return part
+
+
+def _agree(state: dict[str, Any], path: str | Path, party: Party) -> Part:
+    """Decide who writes what; an error of one process is raised in all."""
+    place = os.path.abspath(local_path(os.fspath(path)))
+    if is_remote(os.fspath(path)):
+        raise CheckpointError(
+            f"{os.fspath(path)!r}: checkpoints in parts are written to file systems that all "
+            "machines share. Pass such a path, or state_dict_type='full'."
+        )
+    tensors: dict[str, Tensor] = {}
+    part = Part("", place, party, _take_out(state, (), tensors))
+    try:
+        planner, plans = _plan(part, tensors)
+        planned = _together(party, place, lambda: _divide(part, planner, plans))
+        part.plan, part.metadata = planned[0][0][party.rank], planned[0][1]
+        part.pieces = [planner.resolve_data(item).detach() for item in part.plan.items]
+    except BaseException:
+        if party.rank == 0 and part.folder:
+            shutil.rmtree(part.folder, ignore_errors=True)
+        part.reserved.close()
+        raise
+    return part
+
+
+def _plan(part: Part, tensors: dict[str, Tensor]) -> tuple[Any, list[Any]]:
+    """The pieces that each process would write, and the folder for them."""
+    from torch.distributed import checkpoint
+
+    dcp: Any = checkpoint  # its names are public all the same
+    party, planner = part.party, dcp.DefaultSavePlanner()
+
+    def begin() -> tuple[str, Any]:
+        if party.rank == 0:
+            part.rest = to_plain(part.rest, "checkpoint")
+            part.folder = part.reserved.enter_context(reserved_folder(os.path.dirname(part.place)))
+            os.makedirs(part.folder, exist_ok=True)
+        planner.set_up_planner(tensors, is_coordinator=party.rank == 0)
+        return part.folder, planner.create_local_plan()
+
+    begun = _together(party, part.place, begin)
+    part.folder = begun[0][0]
+    part.writer = dcp.FileSystemWriter(part.folder)
+    part.writer.set_up_storage_writer(party.rank == 0)
+    return planner, [plan for _, plan in begun]
+
+
+def _divide(part: Part, planner: Any, plans: list[Any]) -> tuple[Any, Any] | None:
+    """Give each piece to one process; on rank 0."""
+    if part.party.rank != 0:
+        part.writer.prepare_local_plan(plans[part.party.rank])
+        return None
+    part.writer.prepare_local_plan(plans[0])
+    plans, metadata = planner.create_global_plan(plans)
+    return part.writer.prepare_global_plan(plans), metadata
+
+
+def _together(party: Party, place: str, act: Callable[[], Any]) -> list[Any]:
+    """Let each process act; what each found comes back, or the error of the first in trouble."""
+    found, error = None, None
+    try:
+        found = act()
+    except Exception as failure:
+        error = failure
+    text = None if error is None else f"{type(error).__name__}: {error}"
+    every = party.gather((found, text))
+    if isinstance(error, CheckpointError):
+        raise error
+    for rank, (_, trouble) in enumerate(every):
+        if trouble is not None:
+            raise _failure(place, trouble, rank) from error
+    return [one for one, _ in every]
+
+
+def _failure(place: str, text: str, rank: int) -> CheckpointError:
+    return CheckpointError(f"{place!r} could not be written: on rank {rank} {text}")
+
+
+def _take_out(value: Any, path: tuple[Any, ...], tensors: dict[str, Tensor]) -> Any:
+    """Move divided tensors aside, and leave a mark in the place of each."""
+    if is_dtensor(value):
+        key = ".".join(map(str, path))
+        while key in tensors:
+            key += "_"
+        tensors[key] = value.detach()
+        return {KEY: key, "size": list(value.shape), "dtype": value.dtype}
+    if type(value) in (dict, OrderedDict):
+        result: Any = type(value)(
+            (name, _take_out(item, (*path, name), tensors)) for name, item in value.items()
+        )
+        if hasattr(value, "_metadata"):
+            result._metadata = value._metadata
+        return result
+    if type(value) in (list, tuple):
+        return type(value)(_take_out(v, (*path, i), tensors) for i, v in enumerate(value))
+    return value
+
+
+class _Pieces:
+    """Answers torch's writer, which asks for one piece after the other."""
+
+    def __init__(self, plan: Any, pieces: Sequence[Tensor]) -> None:
+        indices = (item.index for item in plan.items)
+        self._pieces: dict[Any, Tensor] = dict(zip(indices, pieces, strict=True))
+
+    def resolve_data(self, item: Any) -> Tensor:
+        return self._pieces[item.index]
+
+
+def _plain_place(result: Any) -> list[Any]:
+    """Where a piece lies: name, offset in its tensor, index, size, file, begin, length."""
+    index, place = result.index, result.storage_data
+    offset = None if index.offset is None else list(index.offset)
+    where = [str(place.relative_path), place.offset, place.length]
+    return [index.fqn, offset, index.index, result.size_in_bytes, *where]
+
+
+def _place_of(values: list[Any]) -> Any:
+    from torch.distributed.checkpoint.filesystem import _StorageInfo
+    from torch.distributed.checkpoint.metadata import MetadataIndex
+    from torch.distributed.checkpoint.storage import WriteResult
+
+    name, offset, index, size, *where = values
+    at = None if offset is None else torch.Size(offset)
+    return WriteResult(MetadataIndex(name, at, index), size, _StorageInfo(*where))
+
+
+@contextlib.contextmanager
+def _words_of_torch() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "TypedStorage is deprecated")
+        yield
+
+
+def _note(folder: str, rank: int) -> str:
+    return os.path.join(folder, f".rank-{rank}.json")
+
+
+def _leave_note(folder: str, rank: int, content: dict[str, Any]) -> None:
+    path = _note(folder, rank)
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
+        json.dump(content, file)
+    os.replace(f"{path}.new", path)
+
+
+def _take_note(folder: str, rank: int) -> Any:
+    path = _note(folder, rank)
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except FileNotFoundError:
+        return None
+    os.unlink(path)
+    return found
+
+
+def _size_of(folder: str) -> int:
+    with os.scandir(folder) as entries:
+        return sum(entry.stat().st_size for entry in entries)
+
+
+def _nothing() -> None:
+    """The other processes have nothing to do while the first one commits."""
+
+
+def _main_thread_ended() -> bool:
+    return not threading.main_thread().is_alive()
