@@ -1,0 +1,145 @@
+"""A process that is killed at any moment leaves what a run goes on from as if nothing had been."""
+
+import math
+import random
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tests.faults import trained
+from tests.faults.victims import temporary_files
+
+from pytorch_lightning.checkpoint.peek import read_value
+from pytorch_lightning.checkpoint.reader import verify_checkpoint
+
+LONG_CHAINS = 25  # for each way: 4 x 25 chains of 3 kills
+
+
+@pytest.fixture(scope="module")
+def whole(breeder, tmp_path_factory):
+    """What a run leaves that nobody kills, and how long it takes, by way."""
+    found = {}
+
+    def get(way):
+        if way not in found:
+            home = tmp_path_factory.mktemp("whole")
+            start = time.monotonic()
+            victim = breeder.victim(trained.train, str(home), way, None, 1, folder=home)
+            victim.join()
+            assert "d" in victim.lines, victim.said()
+            seconds = time.monotonic() - start
+            found[way] = (left_by(home), seconds, sum(line == "b" for line in victim.lines))
+        return found[way]
+
+    return get
+
+
+def held(folder):
+    """The step in each file that has the name of a checkpoint; each must be whole."""
+    steps = {}
+    for path in sorted(Path(folder).glob("*.ckpt")):
+        verify_checkpoint(path)
+        steps[path.name] = (read_value(str(path), "global_step"), path.is_symlink())
+    return steps
+
+
+def left_by(home):
+    result = torch.load(home / "result.pt")
+    rows = (home / trained.ROWS).read_text()
+    return result, rows, held(home / trained.FOLDER)
+
+
+def assert_same(found, expected, begun_from=()):
+    (result, rows, files), (as_result, as_rows, as_files) = found, expected
+    for name in ("weights", "optimizer"):
+        assert bits(result[name]) == bits(as_result[name]), name
+    assert rows == as_rows
+    extra = {name for name in files if name not in as_files}
+    assert extra <= set(begun_from), (extra, begun_from)  # XXX
+    assert {k: v for k, v in files.items() if k in as_files} == as_files
+    assert {k: result[k] for k in ("best", "last")} == {k: as_result[k] for k in ("best", "last")}
+
+
+def bits(value):
+    """Something that is equal where every bit is."""
+    if isinstance(value, torch.Tensor):
+        return value.dtype, value.shape, value.numpy().tobytes()
+    if isinstance(value, dict):
+        return {key: bits(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [bits(item) for item in value]
+    return value
+
+
+def newest(home):
+    """The file to go on from, as a user would find it."""
+    files = held(home / trained.FOLDER)
+    if not files:
+        return None
+    return str(home / trained.FOLDER / max(files, key=lambda name: files[name][0]))
+
+
+def strike(victim, chance, seconds, saves):
+    """Kill it at some moment of its life, or of one of its saves; where that was."""
+    if chance.random() < 0.5:
+        end = time.monotonic() + chance.uniform(0, seconds)
+        while time.monotonic() < end and victim.read(end - time.monotonic()):
+            pass
+    else:
+        for _ in range(chance.randint(1, max(1, saves))):
+            victim.wait_for("b")
+        time.sleep(chance.uniform(0, 0.004))
+    victim.kill()
+    if "d" in victim.lines:
+        return "the end"
+    told = [line for line in victim.lines if line == "b" or line.startswith("s")]
+    return "a save" if told and told[-1] == "b" else "the training"
+
+
+def chain(breeder, whole, way, seed, kills, home, tally):
+    """Kill a run, and what goes on from it, and so on; then let it end."""
+    chance = random.Random(f"{way} {seed}")
+    expected, seconds, saves = whole(way)
+    last_step = max(step for step, _ in expected[2].values())
+    steps = -1
+    where, begun_from = [], []
+    for turn in range(kills + 1):
+        start_from = newest(home)
+        if start_from is None and (home / trained.ROWS).exists():
+            (home / trained.ROWS).unlink()
+        begun_from.append(start_from and Path(start_from).name)
+        begin = 1 if start_from is None else 100 + turn
+        args = (str(home), way, start_from, begin)
+        victim = breeder.victim(trained.train, *args, folder=home)
+        left = 1 - max(steps, 0) / last_step
+        if turn == kills:
+            victim.join()
+            assert "d" in victim.lines, victim.said()
+            break
+        where.append(strike(victim, chance, seconds * left, int(saves * left)))
+        if where[-1] == "the end":
+            break
+        tally(f"SIGKILL in {where[-1]}")
+        told = [int(line[2:]) for line in victim.lines if line.startswith("s")]
+        steps = max([steps, *told])
+        files = held(home / trained.FOLDER)
+        there = max((step for step, _ in files.values()), default=-1)
+        assert there >= steps, (where, files, victim.lines)
+    assert_same(left_by(home), expected, begun_from)
+    assert temporary_files(home) == []
+
+
+@pytest.mark.parametrize("way", trained.WAYS)
+def test_runs_that_are_killed_end_as_if_they_had_not_been(way, breeder, whole, tmp_path, tally):
+    chain(breeder, whole, way, 0, 3, tmp_path, tally)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("way", trained.WAYS)
+def test_hundreds_of_kills(way, part, breeder, whole, tmp_path, tally):
+    for number in range(math.ceil(LONG_CHAINS / 4)):
+        home = tmp_path / str(number)
+        home.mkdir()
+        chain(breeder, whole, way, 1 + part * 100 + number, 3, home, tally)
