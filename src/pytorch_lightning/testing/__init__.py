@@ -1,5 +1,6 @@
 """What users run on their own modules: exact resume, and faults on several ranks."""
 
+from pytorch_lightning.testing.exact_resume import assert_exact_resume
 from pytorch_lightning.testing.script import (
     Fault,
     disk_full,
@@ -21,6 +22,7 @@ __all__ = [
     "RankReport",
     "Simulation",
     "TrainedBatch",
+    "assert_exact_resume",
     "disk_full",
     "freeze",
     "interrupt",
