@@ -235,7 +235,7 @@ class Standing(Net):
 
 def test_what_hangs_is_killed_and_shown():
     begin = time.monotonic()
-    found = act(module=Standing, time_limit=4)
+    found = act(module=Standing, time_limit=3)
     assert time.monotonic() - begin < 15
     assert all(report.hung and report.exit_code is None for report in found.ranks)
     assert not found.survived and not found.ended_within(1000)
