@@ -44,6 +44,7 @@ class Hooks:
         "on_idle_batch_end",
         "one_by_one",
         "save_callbacks",
+        "save_checks",
         "save_owners",
     )
 
@@ -58,6 +59,7 @@ class Hooks:
         self.one_by_one: dict[str, list[Listener]] = {}  # where each is called for itself
         self.save_callbacks: list[Listener] = []  # `on_save_checkpoint`; weights alone skip these
         self.save_owners: list[Listener] = []
+        self.save_checks: list[Listener] = []  # may refuse to have this state saved
 
     def bind(
         self,
@@ -134,6 +136,11 @@ class Hooks:
             partial(getattr(callback, name), trainer, module)
             for callback in callbacks
             if is_overridden_hook(callback, name)
+        ]
+        self.save_checks = [
+            partial(callback.check_before_save, trainer, module)
+            for callback in callbacks
+            if hasattr(callback, "check_before_save")
         ]
         self.save_owners = [
             getattr(owner, name)

@@ -33,6 +33,7 @@ from pytorch_lightning.loops.state import (
     EPOCH_START,
     IN_VALIDATION,
 )
+from pytorch_lightning.utilities.exceptions import Rollback
 from pytorch_lightning.utilities.rank_zero import warnings_given
 
 _CUT = "Decide by what all ranks know, or agree: `self.trainer.strategy.reduce_boolean_decision`."
@@ -53,7 +54,12 @@ def fit(run: Run) -> None:
     run.hooks.on_train_start()
     run.strategy.on_train_start()
     while state.at is not EPOCH_START or not limits.finished(run.limits, state):
-        train_epoch(run)
+        try:
+            train_epoch(run)
+        except Rollback as wish:
+            if run.go_back is None:
+                raise
+            run.go_back(wish)
     run.hooks.on_train_end()
     run.strategy.on_train_end()
     serve_requests(run)
@@ -121,7 +127,10 @@ def train_batches(run: Run) -> None:
         if run.rewinds:
             run.before_batch = batch_start(run)
         try:
-            train_batch(run, data.next_batch() if run.peers is None else run.peers.next_batch(data))
+            batch = data.next_batch() if run.peers is None else run.peers.next_batch(data)
+            if run.avoided and batch is not NO_DATA and (state.epoch, state.batch) in run.avoided:
+                batch = None
+            train_batch(run, batch)
         except NoMoreBatches:  # the data ended where nobody expected it
             end_of_data(run)
             break
@@ -186,12 +195,14 @@ def cut_epoch(run: Run) -> None:
 def skip_batch(run: Run) -> None:
     """Count a batch that is None, as some `collate_fn` give on purpose; train on nothing."""
     assert run.train is not None
-    warnings_given.warn("The training loader gave None instead of a batch, which is skipped.")
+    avoided = (run.state.epoch, run.state.batch) in run.avoided  # on all ranks
+    if not avoided:
+        warnings_given.warn("The training loader gave None instead of a batch, which is skipped.")
     run.session.new_batch(None)
-    if run.leave_out is not None:
+    if run.leave_out is not None and not avoided:
         run.leave_out()
         return
-    if run.state.several:
+    if run.state.several and not avoided:
         in_unison(f"The training loader gave None as batch {run.state.batch}", cure=_NO_BATCH)
     run.advanced[:] = [False] * len(run.advanced)
     run.state.window_closed = limits.window_closes(run.limits, run.state, is_last=run.train.is_last)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.loops.run import Run
-from pytorch_lightning.loops.signature import bind_training_step
+from pytorch_lightning.loops.signature import bind_raw_step, bind_training_step
 from pytorch_lightning.loops.waiting import Moves, waiting_schedulers
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.plain_mark import is_plain
@@ -23,9 +23,11 @@ def toggler(run: Run) -> Callable[[Any], None]:
 def _manual_engine(run: Run) -> Engine:
     """`LightningOptimizer.step` in manual optimization."""
     state, precision = run.state, run.strategy.precision_plugin
+    guard = run.guard
     may_skip = not is_plain(precision, "optimizer_step")
     moves = [Moves() for _ in run.optimizers]
-    if may_skip:
+    steps = [bind_raw_step(run, raw) for raw in run.raw_optimizers]
+    if may_skip or guard is not None:
         run.session.schedulers = waiting_schedulers(run, moves)
 
     def engine(optimizer: LightningOptimizer, closure: Callable[[], Any], options: Any) -> Any:
@@ -37,13 +39,12 @@ def _manual_engine(run: Run) -> Engine:
             run.hooks.on_before_optimizer_step(optimizer.optimizer, index)
             return result
 
-        result = run.strategy.optimizer_step(
-            optimizer.optimizer, compute, model=run.module, **options
-        )
+        result = steps[index](compute, **options)
         state.step += 1
         state.held[index] = 0
+        skipped = may_skip and precision.step_skipped
         moves[index].tried += 1
-        moves[index].made += not (may_skip and precision.step_skipped)
+        moves[index].made += not (skipped or guard is not None and guard.withheld)
         return result
 
     return engine
@@ -58,6 +59,8 @@ def bind_manual(run: Run) -> None:
 
     def backward(loss: Tensor, *args: Any, **kwargs: Any) -> None:
         run.hooks.on_before_backward(loss)
+        if run.guard is not None:
+            run.guard.see_loss(loss, None)
         before = session.hook
         session.hook = "backward"
         run.strategy.backward(loss, None, *args, **kwargs)

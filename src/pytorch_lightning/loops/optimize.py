@@ -16,6 +16,7 @@ from pytorch_lightning.loops.signature import (
     Clipping,
     bind_backward,
     bind_optimizer_step,
+    bind_raw_step,
     bind_training_step,
     bind_zero_grad,
 )
@@ -73,6 +74,7 @@ class Step:
             None if is_plain(precision, "unscale_gradients") else precision.unscale_gradients
         )
         self.may_skip = not is_plain(precision, "optimizer_step")
+        self.guard = run.guard
         overridden = (self.zero_grad, self.backward, self.unscale)
         plain_step = self.optimizer_step == self.raw.step
         self.bare = plain_step and not self.clip.own and not any(overridden)
@@ -231,6 +233,8 @@ class Step:
         self.optimizer_step(closure)
         state.step += 1
         skipped = self.may_skip and self.precision.step_skipped
+        if self.guard is not None:
+            skipped = skipped or self.guard.withheld
         self.run.advanced[index] = state.held[index] > 0 and not (skipped or self.empty)
         state.held[index] = 0
 
@@ -255,6 +259,7 @@ class Step:
             self.absence.nobody = False
         if self.empty:  # the optimizer leaves parameters without a gradient alone
             self.raw.zero_grad(set_to_none=True)
+            self.precision.forget_step(self.raw)
         elif factor != 1.0:
             self.run.strategy.scale_gradients(self.raw, factor)
         if self.hooks.in_step:
@@ -356,7 +361,7 @@ def _bind_automatic(run: Run) -> None:
             setattr(state, name, [0] * count)
     wrapped = run.optimizers or [LightningOptimizer(NoOptimizer())]  # type: ignore[arg-type]  # acts
     for optimizer in wrapped:
-        optimizer.attach(_engine(run), toggler(run))
+        optimizer.attach(_engine(bind_raw_step(run, optimizer.optimizer)), toggler(run))
     steps = [Step(run, index, optimizer) for index, optimizer in enumerate(wrapped)]
     run.optimize = steps[0].run_batch if len(steps) == 1 else _several(run, steps)
 
@@ -429,17 +434,6 @@ def _leave_out(run: Run, steps: list[Step]) -> None:
             step.training_step = training_step
 
 
-def _engine(run: Run) -> Callable[[LightningOptimizer, Callable[[], Any], dict[str, Any]], Any]:
+def _engine(step: Callable[..., Any]) -> Callable[[LightningOptimizer, Any, dict[str, Any]], Any]:
     """`LightningOptimizer.step` in automatic optimization: through strategy and precision."""
-
-    strategy, module = run.strategy, run.module
-    direct = is_plain(strategy, "optimizer_step") and is_plain(
-        strategy.precision_plugin, "optimizer_step"
-    )
-
-    def step(optimizer: LightningOptimizer, closure: Callable[[], Any], options: Any) -> Any:
-        if direct:
-            return optimizer.optimizer.step(closure, **options)
-        return strategy.optimizer_step(optimizer.optimizer, closure, model=module, **options)
-
-    return step
+    return lambda optimizer, closure, options: step(closure, **options)

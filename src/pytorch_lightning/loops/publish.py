@@ -157,6 +157,14 @@ class Publisher:
 
     # --- several ranks ----------------------------------------------------------------------------
 
+    def forget(self) -> None:
+        """Drop what was logged in training and shown: the run goes back to a checkpoint."""
+        self.train.slots.clear()
+        self.train.complete = False
+        self._agreed = []
+        for shown in (self.board.callback, self.board.logged, self.board.bar):
+            shown.clear()
+
     def join(self, strategy: Any, session: RunSession) -> None:
         """Reduce values over the ranks of a strategy from now on."""
         rank, world_size = strategy.global_rank, strategy.world_size

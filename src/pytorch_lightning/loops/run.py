@@ -3,7 +3,9 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+from torch import Tensor
 
 from pytorch_lightning.core.module import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer
@@ -14,6 +16,7 @@ from pytorch_lightning.loops.recording import RunSession
 from pytorch_lightning.loops.state import State
 from pytorch_lightning.strategies.strategy import Strategy
 from pytorch_lightning.utilities.enums import RunningStage
+from pytorch_lightning.utilities.exceptions import Rollback
 from pytorch_lightning.utilities.types import LRSchedulerConfig
 
 if TYPE_CHECKING:
@@ -28,6 +31,25 @@ Batch = Any
 Output = Any
 
 
+class Guard(Protocol):
+    """Judges each loss and stands around each optimizer step, which it may leave out."""
+
+    withheld: bool
+    """Whether the last step was left out."""
+
+    def see_loss(self, loss: Tensor, optimizer: Any) -> None:
+        """Look at a loss before backward; the optimizer is None where the module steps itself."""
+
+    def step(
+        self,
+        optimizer: Any,
+        proceed: Callable[..., Any],
+        closure: Callable[[], Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Compute the gradients, and step with `proceed(closure, **options)` or do not."""
+
+
 @dataclass
 class Run:
     """Everything that one call of fit, validate, test or predict works with.
@@ -37,6 +59,7 @@ class Run:
         transfer: A batch to the device, likewise.
         order_seed: Of the orders that are dealt to ranks; None for one process.
         advanced: Per optimizer, whether it really stepped on the batch that just ran.
+        avoided: Epoch and index of batches that are not trained on, as they did harm before.
     """
 
     module: LightningModule
@@ -65,6 +88,9 @@ class Run:
     strategy_starts: Callable[[Batch, int], None] | None = None  # its `on_train_batch_start`
     idle: Callable[[], None] = lambda: None  # take part in a step for which only others have data
     leave_out: Callable[[], None] | None = None  # take part where this rank's batch is None
+    guard: Guard | None = None
+    avoided: "set[tuple[int, int]]" = field(default_factory=set)
+    go_back: "Callable[[Rollback], None] | None" = None  # to a checkpoint, inside of a fit
     watches_steps: bool = False  # a scheduler of steps is given a metric
     failed: bool = False  # an error came up: the other ranks may be gone
     resumed: bool = False  # from a checkpoint
@@ -73,8 +99,8 @@ class Run:
     before_batch: "BatchStart | None" = None
     teardowns: list[Callable[[str], Any]] | None = None  # once the end began: not called yet
     rewinds: bool = False  # keep the above: somebody may save inside a batch
-    before_end: Callable[[], None] = lambda: None  # a signal ends the run here, on all ranks
-    pace: int = 1  # after so many batches of an evaluation ranks ask each other for signals
     run_id: str = field(default_factory=lambda: os.urandom(8).hex())  # kept by who goes on with it
     goes_on: bool = False  # from where a run that ended had come to, rather than from an old file
     start_is_chosen: bool = False  # by us, so that the file it starts from is kept like any other
+    before_end: Callable[[], None] = lambda: None  # a signal ends the run here, on all ranks
+    pace: int = 1  # after so many batches of an evaluation ranks ask each other for signals

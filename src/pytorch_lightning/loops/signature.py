@@ -119,9 +119,9 @@ def bind_backward(run: Run, index: int, optimizer: Any) -> Callable[[Tensor], An
     """Backward through strategy, precision and the module's own `backward`, where one is."""
     module, strategy, session = run.module, run.strategy, run.session
     precision = strategy.precision_plugin
-    own = overrides(module, "backward")
+    own, guard = overrides(module, "backward"), run.guard
     verbs = ("pre_backward", "backward", "post_backward")
-    if not own and is_plain(strategy, *verbs) and is_plain(precision, *verbs):
+    if not (own or guard) and is_plain(strategy, *verbs) and is_plain(precision, *verbs):
         return None
     extra: tuple[Any, ...] = ()
     if own:
@@ -129,6 +129,8 @@ def bind_backward(run: Run, index: int, optimizer: Any) -> Callable[[Tensor], An
         extra = (optimizer, index)[: int(min(max(room.required - 1, 0), 2))]
 
     def backward(loss: Tensor) -> None:
+        if guard is not None:
+            guard.see_loss(loss, optimizer)
         before = session.hook
         session.hook = "backward"
         strategy.backward(loss, optimizer, *extra)
@@ -159,6 +161,18 @@ class Clipping:
         session.hook = before
 
 
+def bind_raw_step(run: Run, raw: Any) -> Callable[..., Any]:
+    """What steps an optimizer in the end: strategy and precision, or itself with none between."""
+    strategy = run.strategy
+    direct = is_plain(strategy, "optimizer_step") and is_plain(
+        strategy.precision_plugin, "optimizer_step"
+    )
+    step: Callable[..., Any] = raw.step
+    if not direct:
+        step = partial(strategy.optimizer_step, raw, model=run.module)
+    return step if run.guard is None else partial(run.guard.step, raw, step)
+
+
 _FLAGS_OF_1X = ("on_tpu", "using_native_amp", "using_lbfgs")
 
 
@@ -166,16 +180,11 @@ def bind_optimizer_step(
     run: Run, index: int, optimizer: LightningOptimizer
 ) -> Callable[[Callable[[], Any]], Any]:
     """The shortest way from a closure to `optimizer.step` that skips nobody's override."""
-    module, strategy, state, session = run.module, run.strategy, run.state, run.session
+    module, state, session = run.module, run.state, run.session
     raw = optimizer.optimizer
     own: Callable[..., Any] = module.optimizer_step
     if not overrides(module, "optimizer_step"):
-        if is_plain(strategy, "optimizer_step") and is_plain(
-            strategy.precision_plugin, "optimizer_step"
-        ):
-            bare: Callable[[Callable[[], Any]], Any] = raw.step
-            return bare
-        return lambda closure: strategy.optimizer_step(raw, closure, model=module)
+        return bind_raw_step(run, raw)
     found = parameters(own)
     has_index = (
         "optimizer_idx" in found

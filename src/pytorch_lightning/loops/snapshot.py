@@ -27,6 +27,8 @@ from pytorch_lightning.utilities.warnings import PossibleUserWarning
 
 def capture(run: Run, callbacks: Sequence[Any], *, weights_only: bool) -> dict[str, Any]:
     """Everything that changed since the run began, as plain data under the documented keys."""
+    for check in run.hooks.save_checks:
+        check()
     with run.session.inside("on_save_checkpoint"):  # in which nobody can log
         return _capture(run, callbacks, weights_only=weights_only)
 

@@ -126,6 +126,10 @@ class FSDPPrecision(Precision):
         """Divide the gradients by the scale, once for each step."""
         self._inside.unscale_gradients(optimizer)
 
+    def forget_step(self, optimizer: Optimizer) -> None:
+        """Its gradients were cleared and will not be stepped with."""
+        self._inside.forget_step(optimizer)
+
     def optimizer_step(
         self,
         optimizer: Optimizer,

@@ -89,6 +89,12 @@ class MixedPrecision(Precision):
         scaler.unscale_(optimizer)
         self._unscaled.add(optimizer)
 
+    def forget_step(self, optimizer: Optimizer) -> None:
+        """Begin anew with this optimizer: what its gradients showed does not change the scale."""
+        self._unscaled.discard(optimizer)
+        if self.scaler is not None:
+            self.scaler._per_optimizer_states.pop(id(optimizer), None)
+
     def clip_gradients(
         self,
         optimizer: Optimizer,
@@ -178,4 +184,9 @@ class MixedPrecision(Precision):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the scale."""
         if self.scaler is not None and state_dict:
+            for optimizer in self._unscaled:  # what they showed belongs to the scale before
+                self.scaler._per_optimizer_states.pop(id(optimizer), None)
+            self._unscaled.clear()
+            self._done.clear()
+            self._update_due = False
             self.scaler.load_state_dict(state_dict)

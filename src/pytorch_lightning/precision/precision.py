@@ -143,6 +143,10 @@ class Precision:
         """Give the gradients their true size; called again before the step, it does nothing."""
 
     @plain
+    def forget_step(self, optimizer: Optimizer) -> None:
+        """Its gradients were cleared and will not be stepped with."""
+
+    @plain
     def clip_gradients(
         self,
         optimizer: Optimizer,
@@ -160,7 +164,9 @@ class Precision:
     @plain
     def clip_grad_by_value(self, optimizer: Optimizer, clip_val: int | float) -> None:
         """Clip each element of the gradients."""
-        nn.utils.clip_grad_value_(self.main_params(optimizer), clip_value=clip_val)
+        parameters = [p for p in self.main_params(optimizer) if p.grad is not None]
+        if parameters:  # torch cannot clip nothing
+            nn.utils.clip_grad_value_(parameters, clip_value=clip_val)
 
     @plain
     def clip_grad_by_norm(self, optimizer: Optimizer, clip_val: int | float) -> None:

@@ -7,15 +7,18 @@ from torch import Tensor
 
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.state import Mark
+from pytorch_lightning.trainer.out_of_memory import memory_report
 from pytorch_lightning.utilities.tree import leaves
 
 _MOST_SHAPES = 4
 
 
 def add_note(run: Run, error: BaseException) -> None:
-    """Say in which hook, epoch and batch an error was raised."""
+    """Say in which hook, epoch and batch an error was raised; and where the memory went."""
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return
+    if report := memory_report(run, error):
+        _attach(error, report)
     hook, state = run.session.where(error), run.state
     if not hook and not _reads(run):
         return
@@ -25,7 +28,10 @@ def add_note(run: Run, error: BaseException) -> None:
     where = [place, f"epoch {state.epoch}", f"batch {_batch(run, hook)}"]
     if hook and (shapes := _shapes(run.session.batch)):
         where.append(f"batch shapes {shapes}")
-    note = ", ".join(where)
+    _attach(error, ", ".join(where))
+
+
+def _attach(error: BaseException, note: str) -> None:
     if sys.version_info >= (3, 11):
         error.add_note(note)
     else:
