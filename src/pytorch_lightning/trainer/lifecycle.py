@@ -40,6 +40,7 @@ from pytorch_lightning.trainer.length import resolve_epochs
 from pytorch_lightning.trainer.misspelled import check_hook_names
 from pytorch_lightning.trainer.notes import add_note
 from pytorch_lightning.trainer.requeue import Requeued
+from pytorch_lightning.trainer.rollback import go_back
 from pytorch_lightning.trainer.signals import Interrupted, heed_signals
 from pytorch_lightning.trainer.states import RunningStage, TrainerFn, TrainerStatus
 from pytorch_lightning.trainer.tables import print_results
@@ -98,6 +99,7 @@ def fit(
         alike.compare_optimizers(trainer, run)
         trainer._progress.validated_at = time.monotonic()
         anomalies = torch.autograd.set_detect_anomaly(trainer.detect_anomaly)
+        run.go_back = partial(go_back, trainer, run)
         with heed_signals(trainer, run), anomalies, torch.enable_grad():
             fit_loop(run)
         _release(trainer, run)
