@@ -99,7 +99,7 @@ def simulate(
             turn = Turn(attempt, end - time.monotonic(), resumes=attempt > 0)
             attempts.append(_start_group(program, turn, ranks, method))
             result = Simulation(tuple(attempts))
-            if result.survived or any(report.hung for report in result.ranks):
+            if result.survived or time.monotonic() > end:
                 break
     return _with_missed(result, faults, ranks)
 
@@ -134,7 +134,7 @@ def _start_group(program: Program, turn: Turn, ranks: int, method: str) -> tuple
         # what all of them would import by themselves, as DDP does
         importlib.import_module("torch._dynamo")
     else:
-        put_task(folder, function, method)
+        _put_task(folder, function, method)
     listener = open_port(_HERE, 0)
     context: Any = get_context(method)
     children: list[Child] = []
@@ -157,6 +157,17 @@ def _start_group(program: Program, turn: Turn, ranks: int, method: str) -> tuple
         stop_serving()
         listener.close()
     return _read_reports(program, turn, processes, ends)
+
+
+def _put_task(folder: Path, function: Callable[[], None], method: str) -> None:
+    try:
+        put_task(folder, function, method)
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"`start_method={method!r}`: module, data or script cannot be given to another process "
+            f"({error.__cause__}). Use functions and classes of the top level of a file, or pass "
+            "start_method='fork' in a program that has not used a GPU."
+        ) from error.__cause__
 
 
 def _variables(rank: int, ranks: int, port: int, turn: Turn) -> dict[str, str]:
