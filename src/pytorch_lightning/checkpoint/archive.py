@@ -27,11 +27,11 @@ class Archive:
 
     def __init__(self, file: BinaryIO, size: int, *, map_location: Any, check_sums: bool) -> None:
         self._file = file
-        self._size = size
+        self.size = size
         self._map_location = map_location
+        _check_length_of_list(file, size)
         entries = zipfile.ZipFile(file).infolist()
-        if sum(entry.file_size for entry in entries) > size:
-            raise Malformed("records that overlap, or are larger than the file")
+        _check_places(entries, size)
         pickles = [e.filename for e in entries if e.filename.count("/") == 1]
         roots = [name[: -len("data.pkl")] for name in pickles if name.endswith("/data.pkl")]
         if len(roots) != 1:
@@ -82,11 +82,16 @@ class Archive:
         return tensors.Storage(tensors.place(content, location, self._map_location), dtype)
 
     def _read(self, entry: zipfile.ZipInfo) -> bytes:
-        content = bytearray(entry.file_size)
-        self._read_into(entry, memoryview(content))
-        return bytes(content)
+        self._seek(entry)
+        content = self._file.read(entry.file_size)
+        if len(content) != entry.file_size:
+            raise Malformed("a record that is cut off")
+        if self._check_sums and zlib.crc32(content) != entry.CRC:
+            raise Damaged(entry.filename)
+        return content
 
-    def _read_into(self, entry: zipfile.ZipInfo, memory: memoryview) -> None:
+    def _seek(self, entry: zipfile.ZipInfo) -> None:
+        """Go to the first byte of a record."""
         if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
             raise Malformed("a compressed or encrypted record")
         self._file.seek(entry.header_offset)
@@ -95,6 +100,9 @@ class Archive:
             raise Malformed("a record without a header")
         _, name, extra = _LOCAL_HEADER.unpack(header)
         self._file.seek(name + extra, 1)
+
+    def _read_into(self, entry: zipfile.ZipInfo, memory: memoryview) -> None:
+        self._seek(entry)
         checked = 0
         for start in range(0, len(memory), _CHUNK):
             part = memory[start : start + _CHUNK]
@@ -131,6 +139,37 @@ class Archive:
             return False
         order = self._read(entry)
         return order in (b"little", b"big") and order != sys.byteorder.encode("ascii")
+
+
+_END = struct.Struct("<4s6xHII")  # the end of an archive: how many records, the list's length
+_LONGEST_LIST = 20 << 20  # four hundred thousand records; each costs 700 bytes of memory
+
+
+def _check_length_of_list(file: BinaryIO, size: int) -> None:
+    """Refuse a list of records that is most of the file: reading it takes long, and memory."""
+    file.seek(max(0, size - _END.size - 2 - 0xFFFF))
+    tail = file.read()
+    at = tail.rfind(b"PK\x05\x06")
+    if at < 0 or len(tail) < at + _END.size:
+        raise Malformed("an archive without an end")
+    _, _, length, start = _END.unpack_from(tail, at)
+    if 0xFFFFFFFF in (length, start):  # in archives of more than 4 GiB the numbers lie elsewhere
+        length = 0 if size >= 1 << 32 else size
+    if length > _LONGEST_LIST + size // 4:
+        raise Malformed("a list of records that is longer than theirs can be")
+
+
+def _check_places(entries: list[zipfile.ZipInfo], size: int) -> None:
+    """Refuse records that lie upon each other, or are larger than the file."""
+    free = 0
+    for entry in sorted(entries, key=lambda entry: entry.header_offset):
+        if entry.header_offset < free:
+            raise Malformed("records that overlap, or are larger than the file")
+        free = entry.header_offset + _LOCAL_HEADER.size + entry.compress_size
+        if entry.file_size > entry.compress_size and entry.compress_type == zipfile.ZIP_STORED:
+            raise Malformed("records that overlap, or are larger than the file")
+    if free > size:
+        raise Malformed("records that overlap, or are larger than the file")
 
 
 class Damaged(ValueError):

@@ -14,8 +14,10 @@ from typing import Any
 
 import torch
 
-from pytorch_lightning.checkpoint.names import PLAIN_TYPES
+from pytorch_lightning.checkpoint.keys import check_keys, check_size
+from pytorch_lightning.checkpoint.names import CALLS, PLAIN_TYPES
 from pytorch_lightning.checkpoint.rebuild import Refused, make_omegaconf
+from pytorch_lightning.checkpoint.tensors import check_dense
 
 
 def _write_default(value: "defaultdict[Any, Any]") -> tuple[str, Any]:
@@ -89,11 +91,19 @@ WRITERS: dict[type, Callable[[Any], tuple[str, Any]]] = {
 OPEN_BASES = (argparse.Namespace, pathlib.Path, defaultdict, Counter, datetime.datetime, deque)
 
 
+_MOST_FIELDS = 1_000
+_LONGEST_NAME = 100
+
+
 def _read_numpy_type(content: Any) -> Any:
     import numpy
 
     if not isinstance(content, str):
+        if len(_list(content)) > _MOST_FIELDS:
+            raise ValueError(f"more than {_MOST_FIELDS} fields")
         return numpy.dtype([(str(name), _read_numpy_type(inner)) for name, inner in content])
+    if len(content) > _LONGEST_NAME:
+        raise ValueError("a type with a long name")
     kind = numpy.dtype(content)
     if kind.hasobject:
         raise TypeError("a type of objects")
@@ -106,7 +116,7 @@ def _read_array(content: Any) -> Any:
     kind, shape, data = content
     if data.is_meta:  # read for its shapes alone
         return numpy.zeros(shape, _read_numpy_type(kind))
-    return data.cpu().numpy().view(_read_numpy_type(kind)).reshape(shape)
+    return check_dense(data).cpu().numpy().view(_read_numpy_type(kind)).reshape(shape)
 
 
 def _read_objects(content: Any) -> Any:
@@ -130,7 +140,14 @@ def _read_default(content: Any) -> "defaultdict[Any, Any]":
 
 
 def _pairs(content: Any) -> dict[Any, Any]:
-    return {key: item for key, item in _list(content)}  # noqa: C416 - rejects what is no pair
+    pairs = [(key, item) for key, item in _list(content)]
+    check_keys(key for key, _ in pairs)
+    return dict(pairs)
+
+
+def _members(content: Any) -> list[Any]:
+    check_keys(_list(content))
+    return list(content)
 
 
 def _list(content: Any) -> list[Any]:
@@ -141,8 +158,9 @@ def _list(content: Any) -> list[Any]:
 
 READERS: dict[str, Callable[[Any], Any]] = {
     "pairs": _pairs,
-    "frozenset": lambda v: frozenset(_list(v)),
-    "range": lambda v: range(*_list(v)),
+    "set": lambda v: set(_members(v)),
+    "frozenset": lambda v: frozenset(_members(v)),
+    "range": lambda v: CALLS["builtins.range"](*_list(v)),
     "slice": lambda v: slice(*_list(v)),
     "ellipsis": lambda v: Ellipsis,
     "deque": lambda v: deque(_list(v[0]), v[1]),
@@ -154,8 +172,8 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "date": lambda v: datetime.date.fromisoformat(v),
     "time": lambda v: datetime.time.fromisoformat(v[0]).replace(fold=v[1]),
     "timedelta": lambda v: datetime.timedelta(*_list(v)),
-    "decimal": lambda v: decimal.Decimal(v),
-    "fraction": lambda v: fractions.Fraction(*_list(v)),
+    "decimal": lambda v: CALLS["decimal.Decimal"](v),
+    "fraction": lambda v: fractions.Fraction(*map(check_size, _list(v))),
     "uuid": lambda v: uuid.UUID(hex=v),
     "path": lambda v: pathlib.Path(v),
     "pure_posix_path": lambda v: pathlib.PurePosixPath(v),

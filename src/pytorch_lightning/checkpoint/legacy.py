@@ -29,10 +29,10 @@ def read_legacy(file: BinaryIO, size: int, map_location: Any) -> Any:
     for _ in range(3):  # magic number, version, word sizes
         Machine({}, {}, storages).run(file)
     start = file.tell()
-    Machine({}, {}, storages).run(file)  # to learn which storages there are
-    storages.fill(file, Machine({}, {}, storages).run(file))
+    Machine({}, {}, storages, size).run(file)  # to learn which storages there are
+    storages.fill(file, Machine({}, {}, storages, size).run(file))
     file.seek(start)
-    return Machine(CALLS, CONSTANTS, storages).run(file)
+    return Machine(CALLS, CONSTANTS, storages, size).run(file)
 
 
 class _Storages:

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from pytorch_lightning.checkpoint import tensors
-from pytorch_lightning.checkpoint.unpickle import Inert, Malformed, check_keys
+from pytorch_lightning.checkpoint.keys import Malformed, check_keys, check_size
+from pytorch_lightning.checkpoint.unpickle import Inert
 
+_MOST_DIGITS = 4_000
 PLAIN_TYPES: dict[str, Any] = {
     f"builtins.{kind.__name__}": kind
     for kind in (bool, bytes, complex, dict, float, frozenset, int, list, set, str, tuple)
@@ -90,7 +92,22 @@ def _moment(kind: Callable[..., Any]) -> Callable[..., Any]:
 def _fraction(above: Any, below: Any = None) -> fractions.Fraction:
     if below is None:
         above, _, below = only(str, above).partition("/")
-    return fractions.Fraction(int(only((int, str), above)), int(only((int, str), below or 1)))
+    whole = [check_size(int(only((int, str), number))) for number in (above, below or 1)]
+    return fractions.Fraction(*whole)
+
+
+def _decimal(text: Any) -> decimal.Decimal:
+    if len(only(str, text)) > _MOST_DIGITS:
+        raise Malformed(f"a number of {len(text)} digits")
+    return decimal.Decimal(text)
+
+
+def _complex(*parts: Any) -> complex:
+    return complex(*(only((float, int), part) for part in parts))
+
+
+def _range(*ends: Any) -> range:
+    return range(*(check_size(only(int, end)) for end in ends))
 
 
 def _bytes(content: Any = ()) -> bytes:
@@ -130,19 +147,19 @@ CALLS: dict[str, Callable[..., Any]] = {
     "_codecs.encode": _encode,
     "builtins.bytearray": _bytearray,
     "builtins.bytes": _bytes,
-    "builtins.complex": complex,
+    "builtins.complex": _complex,
     "builtins.dict": lambda: {},
     "builtins.frozenset": lambda items=(): frozenset(_members(items)),
     "builtins.set": lambda items=(): set(_members(items)),
-    "builtins.range": range,
-    "builtins.xrange": range,
+    "builtins.range": _range,
+    "builtins.xrange": _range,
     "builtins.slice": slice,
     "collections.Counter": lambda counts=(): Counter(only(dict, counts or {})),
     "collections.OrderedDict": _ordered,
     "collections.defaultdict": _default,
     "collections.deque": _deque,
     "copyreg._reconstructor": _new,
-    "decimal.Decimal": lambda text: decimal.Decimal(only(str, text)),
+    "decimal.Decimal": _decimal,
     "fractions.Fraction": _fraction,
 }
 CONSTANTS: dict[str, Any] = {

@@ -105,7 +105,9 @@ def _place(loops: dict[Any, Any], own: Any) -> tuple[int, ...]:
 def _content(path: str) -> dict[Any, Any] | None:
     try:
         with _open(path) as file:
-            content = Machine(_CONTAINERS, CONSTANTS, lambda _: None).run(_archive(file).pickle())
+            archive = _archive(file)
+            machine = Machine(_CONTAINERS, CONSTANTS, lambda _: None, archive.size)
+            content = machine.run(archive.pickle())
     except Exception:  # as above
         return None
     return content if isinstance(content, dict) else None

@@ -120,7 +120,9 @@ class _Writer:
         if kind in (list, tuple):
             return kind([self._at(item, index) for index, item in enumerate(value)])
         if kind is set:
-            return {self._key(item) for item in value}
+            if all(_is_key(item) for item in value):
+                return {self._key(item) for item in value}
+            return {TAG: "set", VALUE: [self._key_of(item) for item in value]}
         writer = WRITERS.get(kind)
         if writer is not None:
             tag, content = writer(value)
@@ -153,12 +155,7 @@ class _Writer:
             return tuple(self._key(item) for item in key)
         if _is_key(key):
             return key
-        plain = self(key)
-        try:
-            hash(plain)
-        except TypeError:
-            raise Refused(f"its member {key!r:.80} is no plain data") from None
-        return plain
+        raise Refused(f"its key {key!r:.80} is no data")
 
     def _at(self, value: Any, key: Any) -> Any:
         try:

@@ -93,7 +93,8 @@ def _read(file: BinaryIO, size: int, name: str, map_location: Any) -> Any:
     else:
         sealed = seal_of(file, size) is not None
         archive = Archive(file, size, map_location=map_location, check_sums=not sealed)
-        left = Machine(CALLS, CONSTANTS, archive.persistent).run(archive.pickle())
+        machine = Machine(CALLS, CONSTANTS, archive.persistent, size)
+        left = machine.run(archive.pickle())
     if isinstance(left, dict):
         _name_what_is_not_data(left)
     try:

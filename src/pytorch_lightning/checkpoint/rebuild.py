@@ -9,14 +9,15 @@ import re
 import types
 import uuid
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from torch import Tensor
 
 from pytorch_lightning.checkpoint import tensors
+from pytorch_lightning.checkpoint.keys import Malformed, check_keys
 from pytorch_lightning.checkpoint.names import only, own_name
-from pytorch_lightning.checkpoint.unpickle import Inert, Malformed
+from pytorch_lightning.checkpoint.unpickle import Inert
 from pytorch_lightning.utilities.exceptions import CheckpointError
 from pytorch_lightning.utilities.rank_zero import warnings_given
 
@@ -83,20 +84,29 @@ class Resolver:
             return self._made(value)
         if kind in (dict, OrderedDict, Counter):
             result: Any = kind()
+            keys = self._keys(value)
             for key in value:
-                result[self(key)] = self._at(value, key)
+                result[next(keys)] = self._at(value, key)
             if kind is OrderedDict and hasattr(value, "_metadata"):
                 result._metadata = self(value._metadata)
             return result
         if kind is defaultdict:
-            return defaultdict(value.default_factory, {self(k): self._at(value, k) for k in value})
+            keys = self._keys(value)
+            return defaultdict(
+                value.default_factory, {next(keys): self._at(value, k) for k in value}
+            )
         if kind is deque:
             return deque((self(item) for item in value), value.maxlen)
         if kind in (list, tuple):
             return kind([self._at(value, index) for index in range(len(value))])
         if kind in (set, frozenset):
-            return kind(self(item) for item in value)
+            return kind(self._keys(value))
         raise Refused(f"it is a {kind.__name__} out of place")
+
+    def _keys(self, keys: Iterable[Any]) -> Iterator[Any]:
+        found = [key if type(key) is str else self(key) for key in keys]
+        check_keys(key for key in found if type(key) is not str)
+        return iter(found)
 
     def _at(self, container: Any, key: Any) -> Any:
         value = container[key]
@@ -223,7 +233,7 @@ _NUMPY_TYPE = re.compile(
 def _numpy_type(resolve: Resolver, value: Inert) -> Any:
     import numpy
 
-    name = only(str, value.args[0]) if value.args else ""
+    name = only(str, value.args[0])[:100] if value.args else ""
     state = value.state if isinstance(value.state, tuple) else ()
     order: Any = state[1] if len(state) > 1 and state[1] in ("<", ">", "|", "=") else "="
     if not _NUMPY_TYPE.fullmatch(name) or (len(state) > 3 and state[3] is not None):

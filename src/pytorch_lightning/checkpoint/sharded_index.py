@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch.distributed.checkpoint.metadata import Metadata
 
 FILE = ".metadata"
-_LARGEST = 1 << 30
+_LARGEST = 256 << 20
 _METADATA = "torch.distributed.checkpoint.metadata."
 _STORAGE_INFO = "torch.distributed.checkpoint.filesystem._StorageInfo"
 _ALLOWED_CALLS = {
@@ -37,7 +37,8 @@ def read_index(folder: str) -> Metadata:
         if os.path.getsize(path) > _LARGEST:
             raise Malformed(f"more than {_LARGEST} bytes")
         with open(path, "rb") as file:
-            left = Machine(_ALLOWED_CALLS, CONSTANTS, _no_reference).run(file.read())
+            machine = Machine(_ALLOWED_CALLS, CONSTANTS, _no_reference, _size_of(folder))
+            left = machine.run(file.read())
         return _Index(folder).metadata(left)
     except OSError as error:
         raise CheckpointError(f"{path!r} could not be opened: {error}") from error
@@ -48,6 +49,10 @@ def read_index(folder: str) -> Metadata:
             f"{path!r} is no index of a sharded checkpoint, or is damaged: it holds {error}. "
             "Nothing was loaded."
         ) from error
+
+
+def _size_of(folder: str) -> int:
+    return sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file())
 
 
 def _no_reference(_: Any) -> Any:

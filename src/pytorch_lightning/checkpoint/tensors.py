@@ -51,6 +51,11 @@ class Storage:
         self.bytes = content
         self.dtype = dtype
 
+    @property
+    def nbytes(self) -> int:
+        """How many bytes there are."""
+        return self.bytes.nbytes()
+
 
 MapLocation = Any  # None | str | torch.device | Mapping[str, str] | Callable
 
@@ -104,15 +109,18 @@ def new_storage(size: int, device: torch.device | str = "cpu") -> torch.UntypedS
     return made
 
 
+_MOST_DIMENSIONS = 64
+
+
 def _rebuild(
     storage: Any, offset: Any, size: Any, stride: Any, dtype: torch.dtype | None = None
 ) -> Tensor:
     """A tensor over a storage, after making sure that it stays inside of it."""
     if not isinstance(storage, Storage):
         raise Malformed("a tensor without a storage")
-    _check_whole_numbers((offset, *size, *stride))
-    if len(size) != len(stride):
+    if len(size) != len(stride) or len(size) > _MOST_DIMENSIONS:
         raise Malformed("a tensor whose sizes and strides differ in number")
+    _check_whole_numbers((offset, *size, *stride))
     kind = storage.dtype if dtype is None else dtype
     if 0 not in size:
         last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
@@ -168,15 +176,26 @@ def _parameter(data: Any, requires_grad: Any, *_: Any) -> torch.nn.Parameter:
     return torch.nn.Parameter(data, requires_grad is True)
 
 
+def check_dense(tensor: Any) -> Tensor:
+    """Refuse a tensor that repeats its storage, and would fill the memory once it is copied."""
+    if not isinstance(tensor, Tensor):
+        raise Malformed("no tensor where one belongs")
+    if tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
+        raise Malformed("a tensor that repeats its storage, in a place where it is copied")
+    return tensor
+
+
 def _sparse(layout: Any, data: Any) -> Tensor:
     if layout is torch.sparse_coo:
         indices, values, size, *coalesced = data
         _check_whole_numbers(tuple(size))
+        check_dense(indices), check_dense(values)
         tensor = torch.sparse_coo_tensor(indices, values, size, check_invariants=True)
         return tensor._coalesced_(True) if coalesced and coalesced[0] is True else tensor
     if layout in _LAYOUTS.values() and layout is not torch.strided:
         compressed, plain, values, size = data
         _check_whole_numbers(tuple(size))
+        check_dense(compressed), check_dense(plain), check_dense(values)
         return torch.sparse_compressed_tensor(
             compressed, plain, values, size, layout=layout, check_invariants=True
         )
@@ -190,7 +209,7 @@ def _quantized(
     if kind is not torch.per_tensor_affine:
         raise Malformed("a quantized tensor that is not affine per tensor")
     integers = {torch.qint8: torch.int8, torch.quint8: torch.uint8, torch.qint32: torch.int32}
-    plain = _rebuild(storage, offset, size, stride, integers[storage.dtype])
+    plain = check_dense(_rebuild(storage, offset, size, stride, integers[storage.dtype]))
     return torch._make_per_tensor_quantized_tensor(plain, float(scale), int(zero_point))
 
 
@@ -203,7 +222,7 @@ def _meta(dtype: Any, size: Any, stride: Any, requires_grad: Any) -> Tensor:
 def _from_other_device(data: Any, dtype: Any, device: Any, requires_grad: Any) -> Tensor:
     if not isinstance(data, Tensor) or not isinstance(dtype, torch.dtype):
         raise Malformed("a tensor without data")
-    return _with_gradient(data.to(dtype), requires_grad)
+    return _with_gradient(check_dense(data).to(dtype), requires_grad)
 
 
 def _from_type(rebuild: Any, kind: Any, args: Any, state: Any) -> Any:
