@@ -35,6 +35,20 @@ def same(left, right):
     return type(left) is type(right) and left == right
 
 
+def without_classes(value):
+    """What classes of earlier releases are read as: callbacks' names, plain dictionaries."""
+    if isinstance(value, dict):
+        kind = dict if type(value).__name__ == "AttributeDict" else type(value)
+        return kind(
+            (f"{key.__module__}.{key.__qualname__}" if isinstance(key, type) else key,
+             without_classes(item))
+            for key, item in value.items()
+        )  # fmt: skip
+    if type(value) in (list, tuple):
+        return type(value)(map(without_classes, value))
+    return value
+
+
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
 def test_files_of_releases_are_read(path):
     checkpoint = read_checkpoint(path)
@@ -52,7 +66,8 @@ def test_files_of_releases_are_read(path):
     "path", [p for p in GOLDEN if "omegaconf" not in p.stem], ids=lambda path: path.stem
 )
 def test_they_are_read_as_torch_reads_files_that_it_trusts(path):
-    assert same(read_checkpoint(path), torch.load(path, weights_only=False))
+    trusted = torch.load(path, weights_only=False)
+    assert same(read_checkpoint(path), without_classes(trusted))
 
 
 @pytest.mark.parametrize("path", [p for p in GOLDEN if "end" in p.stem], ids=lambda path: path.stem)
