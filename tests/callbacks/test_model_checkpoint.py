@@ -39,6 +39,7 @@ def test_signature_is_the_documented_one():
         "every_n_epochs": None,
         "save_on_train_epoch_end": None,
         "enable_version_counter": True,
+        "async_save": False,  # ours, and last
     }
 
 

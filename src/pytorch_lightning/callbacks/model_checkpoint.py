@@ -15,13 +15,14 @@ from pytorch_lightning.callbacks.agreement import decide_once, saves_alone
 from pytorch_lightning.callbacks.checkpoint import Checkpoint
 from pytorch_lightning.callbacks.checkpoint_files import (
     check_linkable,
-    copy_file,
+    copy_checkpoint,
     default_folder,
     fill_template,
     link_file,
     warn_if_filled,
     write_scores,
 )
+from pytorch_lightning.callbacks.checkpoint_flight import Flight
 from pytorch_lightning.callbacks.checkpoint_options import (
     check_arguments,
     epoch_ends_with_training,
@@ -46,7 +47,6 @@ from pytorch_lightning.callbacks.checkpoint_turn import (
 )
 from pytorch_lightning.callbacks.monitor import never_logged
 from pytorch_lightning.checkpoint import retention
-from pytorch_lightning.checkpoint.io import TorchCheckpointIO
 from pytorch_lightning.core.hooks import is_overridden_hook
 from pytorch_lightning.utilities import paths
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -77,6 +77,8 @@ class ModelCheckpoint(Checkpoint):
             (False); by default whichever comes later.
         enable_version_counter: Whether a name that is taken gets '-v1'; otherwise the file is
             overwritten.
+        async_save: Copy the state in memory and write it in the background. Names are known at
+            once; loggers are told, and old files deleted, when the new file is complete.
 
     Example:
         >>> keep_two = ModelCheckpoint(monitor="val_loss", save_top_k=2, save_last=True)
@@ -105,6 +107,7 @@ class ModelCheckpoint(Checkpoint):
         every_n_epochs: int | None = None,
         save_on_train_epoch_end: bool | None = None,
         enable_version_counter: bool = True,
+        async_save: bool = False,
     ) -> None:
         self.monitor = monitor
         self.verbose = verbose
@@ -116,6 +119,7 @@ class ModelCheckpoint(Checkpoint):
         self.auto_insert_metric_name = auto_insert_metric_name
         self._save_on_train_epoch_end = save_on_train_epoch_end
         self.enable_version_counter = enable_version_counter
+        self.async_save = async_save
 
         self.dirpath = None if dirpath is None else paths.normalize(dirpath)
         self.filename = None if filename is None else os.fspath(filename)
@@ -146,6 +150,7 @@ class ModelCheckpoint(Checkpoint):
         self._last_time = math.inf
         self._request: Callable[[], None] | None = None
         self._warnings = WarningCache()
+        self._flight = Flight(is_asked_for=async_save)
 
     @property
     def state_key(self) -> str:
@@ -174,12 +179,16 @@ class ModelCheckpoint(Checkpoint):
             check_linkable(folder)
         self._request = partial(self._serve, trainer)
         self._validated = False
+        if stage == "fit":
+            self._flight.open(trainer)
         fresh = stage == "fit" and not trainer.ckpt_path and not trainer.fast_dev_run
         if fresh and self.save_top_k != 0 and trainer.is_global_zero:
             warn_if_filled(folder)
 
     def teardown(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule", stage: str) -> None:
         self._request = None
+        if stage == "fit":
+            self._flight.close(trainer, self)
 
     def on_train_start(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
         self._last_time = time.monotonic()
@@ -244,6 +253,7 @@ class ModelCheckpoint(Checkpoint):
         if not self.save_on_exception or not self._may_save(trainer) or not saves_alone(trainer):
             return
         try:
+            self._flight.wait(self)
             turn = turn_of_exception(self, trainer)
             self._carry_out(trainer, turn, alone=True)
         except Exception as error:  # must not hide what ended the run
@@ -296,6 +306,10 @@ class ModelCheckpoint(Checkpoint):
 
     def _serve(self, trainer: "pl.Trainer", *, last_only: bool = False) -> None:
         """Take the opportunity that was asked for; called when all have listened."""
+        if self._flight.is_passed_over(trainer):
+            self._due = False
+            return
+        self._flight.begin(trainer, self)
         turn = decide_once(trainer, lambda: next_turn(self, trainer, last_only=last_only))
         if turn is None:
             self._waiting, self._due = True, False
@@ -325,10 +339,12 @@ class ModelCheckpoint(Checkpoint):
         Args:
             alone: In this process, since others may be gone.
         """
-        self._write(trainer, turn, alone=alone)
+        before = {name: getattr(self, name) for name in turn.after}
+        with self._flight.writing():
+            self._write(trainer, turn, alone=alone)
         self._believe(turn)
         if turn.path or turn.last:
-            self._tell_loggers(trainer)
+            self._flight.hand_over(before, partial(self._tell_loggers, trainer))
             self._remove(trainer, turn.fallen)
             if self.verbose:
                 text = story(trainer, self, turn.path or turn.last, ranked=bool(turn.path))
@@ -368,21 +384,17 @@ class ModelCheckpoint(Checkpoint):
     def _write_last(
         self, trainer: "pl.Trainer", turn: Turn, save: Callable[[str, bool], None]
     ) -> None:
-        plain_files = type(trainer.strategy.checkpoint_io) is TorchCheckpointIO
-        files = turn.path and not paths.is_remote(turn.path)
+        strategy, files = trainer.strategy, turn.path and not paths.is_remote(turn.path)
+        one_file = strategy.saves_alone or strategy.background is not None
         if files and self.save_last == "link":
             write = link_file
-        elif files and trainer.strategy.saves_alone and plain_files:
-            write = copy_file  # cheaper than to serialize twice
+        elif files and one_file and strategy.writes_plain_files:
+            write = copy_checkpoint  # cheaper than to serialize twice
         else:
             save(turn.last, turn.weights_only)
             return
         if trainer.is_global_zero:
-            self._after_saves(trainer, partial(write, turn.path, turn.last))
-
-    def _after_saves(self, trainer: "pl.Trainer", act: Callable[[], None]) -> None:
-        """Do something to files when all that was saved before is on disk."""
-        act()
+            self._flight.after_saves(partial(write, turn.path, turn.last))
 
     def check_monitor_top_k(self, trainer: "pl.Trainer", current: Tensor | None = None) -> bool:
         """Whether a value of the monitor would be among the best."""
@@ -428,6 +440,7 @@ class ModelCheckpoint(Checkpoint):
         write_scores(self.best_k_models, filepath)
 
     def state_dict(self) -> dict[str, Any]:
+        self._flight.take_back(self)
         now = {name: getattr(self, name) for name in (*RECORDS, *TURN)}
         state = {**now, **(self._upcoming or {})}
         turn = {name.lstrip("_"): state[name] for name in TURN}

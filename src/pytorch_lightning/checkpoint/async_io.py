@@ -43,6 +43,7 @@ class AsyncCheckpointIO(_WrappingCheckpointIO):
         self.when_busy = when_busy
         self._always = True
         self._depth = 0
+        self._abandoned = False
         self._writer = BackgroundWriter()
         self._staging = Staging()
 
@@ -69,6 +70,14 @@ class AsyncCheckpointIO(_WrappingCheckpointIO):
     def failure(self) -> BaseException | None:
         """Why the last save failed, where nobody has been told yet."""
         return self._writer.failure
+
+    def is_abandoned(self) -> bool:
+        """Whether other processes may be gone, so that waiting for their parts has an end."""
+        return self._abandoned
+
+    def abandon(self) -> None:
+        """Wait no longer for parts of other processes that do not get on."""
+        self._abandoned = True
 
     @property
     def is_on_demand(self) -> bool:
@@ -123,11 +132,10 @@ class AsyncCheckpointIO(_WrappingCheckpointIO):
 
     def after_saves(self, act: Callable[[], None]) -> None:
         """Do something to files when all that was saved before is there."""
-        if self.saves_in_background:
-            self._writer.hand_over(act)
-        else:
-            self.settle()
+        if not self.is_busy and self.failure is None:
             act()
+        else:
+            self._writer.hand_over(act)
 
     def stage(self, state: Any, parts: Sequence[Tensor]) -> tuple[Any, list[Tensor]]:
         """Copy a state, and tensors by themselves, into the memory that is kept."""
@@ -146,6 +154,11 @@ class AsyncCheckpointIO(_WrappingCheckpointIO):
             f"Waited {seconds:.2f} s to save {os.fspath(path)!r}: the checkpoint before was still "
             "being written. Save less often, or pass `AsyncCheckpointIO(when_busy='skip')`."
         )
+
+    @property
+    def worker(self) -> CheckpointIO:
+        """Who writes; `TorchCheckpointIO` where nobody was given."""
+        return self._worker()
 
     def wait(self) -> float:
         """Wait until all is written; return how many seconds that took."""
@@ -167,6 +180,7 @@ class AsyncCheckpointIO(_WrappingCheckpointIO):
         try:
             self.settle()
         finally:
+            self._abandoned = False
             self._staging.release()
             super().teardown()
 

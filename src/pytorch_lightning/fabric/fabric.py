@@ -417,6 +417,7 @@ class Fabric:
         chosen: Filter = filter or {}
         check_filter(state, chosen)
         packed = apply_filter(pack(state, self._strategy), chosen)
+        self._strategy.make_room(path)
         self._strategy.save_checkpoint(packed, path)
         self.barrier()
 

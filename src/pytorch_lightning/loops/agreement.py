@@ -7,6 +7,7 @@ after the same batch. Each message agrees on the batch of the next one, since cl
 import itertools
 import time
 
+from pytorch_lightning.loops.failed_saves import has_failed
 from pytorch_lightning.loops.limits import time_to_validate
 from pytorch_lightning.loops.marks import answer_clocks
 from pytorch_lightning.loops.run import Run
@@ -72,6 +73,7 @@ class Agreement:
             time_to_validate(run.limits, state),
             state.asked_by_clock,
             self._next(),
+            has_failed(run),
         )
         answer = run.publish.flush(
             run.publish.train,
@@ -82,7 +84,9 @@ class Agreement:
             idle=run.session.batch is None,
         )
         assert answer is not None
-        stop, end, validate, clocks, batches = answer.numbers.T.tolist()
+        stop, end, validate, clocks, batches, failed = answer.numbers.T.tolist()
+        if any(failed):
+            run.strategy.finish_saves()
         state.stop, state.ending = any(stop), int(max(end))
         state.asked_to_stop = False
         state.validate_now = bool(validate[0])  # by the clock of rank 0

@@ -10,6 +10,7 @@ from pytorch_lightning.core.module import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.loops.absence import Absence
 from pytorch_lightning.loops.limits import window_closes
+from pytorch_lightning.loops.failed_saves import heed_failed_saves
 from pytorch_lightning.loops.manual import bind_manual, toggler
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.signature import (
@@ -350,6 +351,7 @@ def bind_optimization(run: Run) -> None:
         _bind_automatic(run)
     if not is_plain(run.strategy, "on_train_batch_start"):
         run.strategy_starts = run.strategy.on_train_batch_start
+    heed_failed_saves(run)
     if "training_epoch_end" in run.hooks.heard:
         run.optimize = _collecting(run, run.optimize)
 

@@ -37,6 +37,7 @@ from pytorch_lightning.strategies.parallel import ParallelStrategy
 from pytorch_lightning.strategies.registry import Registry
 from pytorch_lightning.strategies.strategy import NOTHING
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.rank_zero import warnings_given
 
 
 class DeepSpeedStrategy(ParallelStrategy):
@@ -412,6 +413,11 @@ class DeepSpeedStrategy(ParallelStrategy):
         if self._engine is None:
             super().save_checkpoint(checkpoint, filepath)
             return
+        if self.background is not None:
+            warnings_given.warn(
+                "DeepSpeed writes its checkpoints itself: training waits for them, although saving "
+                "in the background was asked for."
+            )
         files.save(self, self._engine, checkpoint, self.broadcast(os.fspath(filepath)))
 
     def load_checkpoint(

@@ -36,9 +36,13 @@ from pytorch_lightning.distributed.watch import finish_run, report_fault
 from pytorch_lightning.precision import Precision
 from pytorch_lightning.strategies.gradients import sum_gradients
 from pytorch_lightning.strategies.strategy import Strategy
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.exceptions import (
+    MisconfigurationException,
+    SIGTERMException,
+)
 
 _Broadcast = TypeVar("_Broadcast")
+_ENDS_OF_ALL = (KeyboardInterrupt, SIGTERMException)  # they are agreed on: nobody is missing
 
 
 class ParallelStrategy(Strategy, ABC):
@@ -281,12 +285,16 @@ class ParallelStrategy(Strategy, ABC):
         """Bring the module home."""
         if self.layer_sync is not None and self._lightning_module is not None:
             self.layer_sync.revert(self._lightning_module)
-        super().teardown()
-        self.cluster_environment.teardown()
-        finish_run()
+        try:
+            super().teardown()
+        finally:
+            self.cluster_environment.teardown()
+            finish_run()
 
     def on_exception(self, exception: BaseException) -> None:
         """Tell the other processes, so that they end, too, and say why."""
+        if self.background is not None and not isinstance(exception, _ENDS_OF_ALL):
+            self.background.abandon()
         report_fault(exception)
 
     def leave(self) -> None:

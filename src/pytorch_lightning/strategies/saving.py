@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.checkpoint.async_io import AsyncCheckpointIO
-from pytorch_lightning.checkpoint.io import CheckpointIO
+from pytorch_lightning.checkpoint.io import CheckpointIO, TorchCheckpointIO, _WrappingCheckpointIO
 from pytorch_lightning.utilities.exceptions import CheckpointError
 
 
@@ -38,8 +38,17 @@ class Saving(ABC):
     @property
     def background(self) -> AsyncCheckpointIO | None:
         """What saves in the background; None where every save is written at once."""
-        found = self.checkpoint_io
+        found: CheckpointIO | None = self.checkpoint_io
+        while isinstance(found, _WrappingCheckpointIO) and not isinstance(found, AsyncCheckpointIO):
+            found = found.checkpoint_io
         return found if isinstance(found, AsyncCheckpointIO) else None
+
+    @property
+    def writes_plain_files(self) -> bool:
+        """Whether checkpoints are files and folders of our own, which may be copied."""
+        found = self.checkpoint_io
+        writer = found.worker if isinstance(found, AsyncCheckpointIO) else found
+        return type(writer) is TorchCheckpointIO
 
     def save_in_background(self) -> None:
         """Make it possible to save in the background, within `background.background()`."""
@@ -49,9 +58,9 @@ class Saving(ABC):
     def save_at_once(self) -> None:
         """Undo `save_in_background`; what was handed over is written first."""
         found = self.background
-        if found is not None and found.is_on_demand:
+        if found is not None and found is self._checkpoint_io and found.is_on_demand:
             self._checkpoint_io = found.checkpoint_io
-            found.teardown()
+            found.wait()
 
     def make_room(self, path: str | Path) -> None:
         """Wait until what is being saved in the background is there; for all processes.

@@ -17,6 +17,7 @@ from torch.optim import LBFGS, Optimizer
 from pytorch_lightning.checkpoint import schema
 from pytorch_lightning.checkpoint.atomic import local_path, remove_path
 from pytorch_lightning.checkpoint.sharded import Party, is_sharded, load_sharded, save_sharded
+from pytorch_lightning.checkpoint.sharded_save import stage_sharded
 from pytorch_lightning.strategies.gathering import NoExchange, call, is_unit, passage
 from pytorch_lightning.strategies.parallel import ParallelStrategy
 from pytorch_lightning.strategies.placement import load_optimizer_states
@@ -277,7 +278,13 @@ class ShardedStrategy(ParallelStrategy, ABC):
             raise TypeError(
                 f"`storage_options={storage_options!r}`: a checkpoint in parts takes none."
             )
-        save_sharded(checkpoint, filepath, self.party)
+        background = self.background
+        if background is None or not background.saves_in_background:
+            save_sharded(checkpoint, filepath, self.party)
+            return
+        part = stage_sharded(checkpoint, filepath, self.party, background.stage)
+        part.is_abandoned = background.is_abandoned
+        background.hand_over(part.write_apart)
 
     def _save_whole(self, checkpoint: dict[str, Any], filepath: str | Path, options: Any) -> None:
         checkpoint = self.whole(checkpoint)  # what hooks added may be divided too
@@ -290,6 +297,7 @@ class ShardedStrategy(ParallelStrategy, ABC):
         self, checkpoint_path: str | Path, weights_only: bool | None = None
     ) -> dict[str, Any]:
         """Read a checkpoint of one file, or one in parts, of which each process reads its own."""
+        self.finish_saves()
         if not is_sharded(checkpoint_path):
             return super().load_checkpoint(checkpoint_path, weights_only=weights_only)
         return load_sharded(

@@ -397,8 +397,9 @@ def _log_hyperparameters(trainer: "pl.Trainer", run: Run) -> None:
 
 
 def _release(trainer: "pl.Trainer", run: Run) -> None:
-    """After a stage: workers end, the module comes home."""
+    """After a stage: workers end, what was saved is there, the module comes home."""
     _close_data(run)
+    trainer.strategy.finish_saves()
     trainer.strategy.teardown()
     trainer._board = run.publish.board
     for values in (trainer._board.callback, trainer._board.logged, trainer._board.bar):

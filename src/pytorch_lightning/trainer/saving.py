@@ -10,6 +10,18 @@ if TYPE_CHECKING:
     import pytorch_lightning as pl
 
 
+def save_together(
+    trainer: "pl.Trainer",
+    filepath: str | Path,
+    weights_only: bool | None = None,
+    storage_options: Any | None = None,
+) -> None:
+    """Write a checkpoint in all processes, which meet when it is written or handed over."""
+    trainer.strategy.make_room(filepath)
+    save_alone(trainer, filepath, weights_only, storage_options)
+    trainer.strategy.barrier("Trainer.save_checkpoint")
+
+
 def save_alone(
     trainer: "pl.Trainer",
     filepath: str | Path,

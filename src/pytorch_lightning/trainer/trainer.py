@@ -250,8 +250,7 @@ class Trainer(ArgparseBridge):
         Raises:
             AttributeError: If no module was attached by fit, validate, test or predict.
         """
-        self._save_alone(filepath, weights_only, storage_options)
-        self.strategy.barrier("Trainer.save_checkpoint")
+        saving.save_together(self, filepath, weights_only, storage_options)
 
     _save_alone = saving.save_alone
 
