@@ -9,8 +9,8 @@ from torch import Tensor
 from pytorch_lightning.core.module import LightningModule
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.loops.absence import Absence
-from pytorch_lightning.loops.limits import window_closes
 from pytorch_lightning.loops.failed_saves import heed_failed_saves
+from pytorch_lightning.loops.limits import window_closes
 from pytorch_lightning.loops.manual import bind_manual, toggler
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.signature import (
