@@ -51,6 +51,7 @@ class _Process:
     world: int = 1
     control: Any = None
     limit: float = DEFAULT_TIMEOUT.total_seconds()
+    timeout: timedelta = DEFAULT_TIMEOUT
     board: Board | None = None
 
 
@@ -91,6 +92,7 @@ def join_group(
     if dist.is_initialized():
         _begin_again(this, world)
         return
+    this.timeout = timeout
     if world == 1:
         store = dist.HashStore()  # type: ignore[attr-defined]  # it is public all the same
         dist.init_process_group(backend, store=store, rank=0, world_size=1, timeout=timeout)
@@ -156,7 +158,7 @@ def control_group() -> Any:
     """A group for small messages on the CPU, apart from the one that gradients travel in."""
     this = _process()
     if this.control is None:
-        this.control = dist.new_group(backend="gloo")
+        this.control = dist.new_group(backend="gloo", timeout=this.timeout)
     return this.control
 
 
