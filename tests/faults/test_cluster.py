@@ -10,13 +10,14 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint, NonFinite
 from pytorch_lightning.strategies import DDPStrategy, FSDPStrategy
 from pytorch_lightning.testing import (
     disk_full,
     freeze,
     interrupt,
     kill,
+    nan,
     raise_error,
     simulate,
     slow,
@@ -150,7 +151,7 @@ SOME = [
     ("raise", 1, "fsdp", "validation"),
     ("terminate", 1, "ddp", "validation"),
     ("interrupt", 0, "ddp", "step"),
-    ("freeze", 1, "ddp", "step"),
+    ("freeze", 0, "ddp", "save"),
     ("kill", 0, "sharded", "save"),
 ]
 ALL = [
@@ -268,3 +269,40 @@ def test_data_that_ends_apart_is_all_trained(tally, lengths):
         assert report.metrics.keys() >= {"val_loss"}  # all validate, where the longest ends
         for name, value in expected.items():
             torch.testing.assert_close(report.state_dict[name], value, rtol=0, atol=1e-12)
+
+
+# --- numbers that are none ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("policy", "rank"),
+    [
+        ("raise", 1),
+        ("skip", 1),
+        *[
+            pytest.param(*cell, marks=pytest.mark.long)
+            for cell in [("raise", 0), ("skip", 0), ("rollback", 0), ("rollback", 1)]
+        ],
+    ],
+)
+def test_a_bad_number_on_one_rank_is_met_by_all_alike(tmp_path, tally, policy, rank):
+    tally("bad number")
+    guard = NonFinite(policy, check_every_n_steps=1)
+    saving = ModelCheckpoint(tmp_path, every_n_train_steps=2, save_top_k=-1)
+    options = {"callbacks": [guard, saving], "keep_weights": True}
+    found = act(tmp_path, nan(rank=rank, step=5, attempt=None), **options)
+    told = "in batch 1 of epoch 1"
+    if policy != "skip":  # which looks at what all ranks have in common
+        told = f"The loss was not finite on rank {rank} {told}"
+    if policy == "raise":
+        assert [report.exit_code for report in found.ranks] == [1, 1]
+        assert all(report.error.startswith("NonFiniteError") for report in found.ranks)
+        assert all(told in report.error for report in found.ranks)
+        return
+    assert found.survived, found.ranks[0].output
+    first, other = found.ranks
+    assert first.weights == other.weights
+    assert all(bool(torch.isfinite(value).all()) for value in first.state_dict.values())
+    steps = EPOCHS * STEPS - (policy == "rollback")  # one that is left out counts
+    assert first.steps == other.steps == steps
+    assert told in first.output
