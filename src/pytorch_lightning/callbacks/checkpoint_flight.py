@@ -93,6 +93,16 @@ class Flight:
         else:
             self._background.after_saves(act)
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether what was just saved is written in the background, and its copy still there."""
+        return self._background is not None and self._background.saves_in_background
+
+    def save_again(self, _: str, path: str) -> None:
+        """Write the copy of what was just saved once more; called after it was written."""
+        assert self._background is not None
+        self._background.save_again(path)
+
     def wait(self, callback: "ModelCheckpoint") -> None:
         """Wait for the files, and forget what did not arrive."""
         if self._background is not None:

@@ -390,6 +390,8 @@ class ModelCheckpoint(Checkpoint):
             write = link_file
         elif files and one_file and strategy.writes_plain_files:
             write = copy_checkpoint  # cheaper than to serialize twice
+        elif turn.path and self._flight.is_under_way:
+            write = self._flight.save_again
         else:
             save(turn.last, turn.weights_only)
             return

@@ -44,6 +44,7 @@ class AsyncCheckpointIO(_WrappingCheckpointIO):
         self._always = True
         self._depth = 0
         self._abandoned = False
+        self._write_copy: Callable[..., None] = _nothing_copied
         self._writer = BackgroundWriter()
         self._staging = Staging()
 
@@ -55,7 +56,8 @@ class AsyncCheckpointIO(_WrappingCheckpointIO):
         return made
 
     def __getstate__(self) -> dict[str, Any]:  # for processes that a launcher starts
-        return {**vars(self), "_writer": None, "_staging": None}
+        fresh = {"_writer": None, "_staging": None, "_write_copy": _nothing_copied}
+        return {**vars(self), **fresh}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -110,8 +112,12 @@ class AsyncCheckpointIO(_WrappingCheckpointIO):
             return
         if isinstance(worker, TorchCheckpointIO) and worker.writes_plain_data:
             checkpoint = worker.prepare(checkpoint, *args, **kwargs)
-        staged = self._staging.copy(checkpoint)
-        self.hand_over(partial(worker.save_checkpoint, staged, path, *args, **kwargs))
+        self._write_copy = partial(worker.save_checkpoint, self._staging.copy(checkpoint))
+        self.hand_over(partial(self._write_copy, path, *args, **kwargs))
+
+    def save_again(self, path: str | Path) -> None:
+        """Write the state that was copied last under one more path, now."""
+        self._write_copy(path)
 
     def _worker(self) -> CheckpointIO:
         if self._checkpoint_io is None:
@@ -181,6 +187,7 @@ class AsyncCheckpointIO(_WrappingCheckpointIO):
             self.settle()
         finally:
             self._abandoned = False
+            self._write_copy = _nothing_copied
             self._staging.release()
             super().teardown()
 
@@ -188,3 +195,7 @@ class AsyncCheckpointIO(_WrappingCheckpointIO):
 def _write(staging: Staging, write: Callable[[], None]) -> None:
     staging.await_copies()
     write()
+
+
+def _nothing_copied(*args: Any, **kwargs: Any) -> None:
+    raise RuntimeError("`save_again` comes after a `save_checkpoint` in the background.")

@@ -263,6 +263,11 @@ class ShardedStrategy(ParallelStrategy, ABC):
             own["gradients"] = _divided_gradients(own, module)
 
     @property
+    def writes_plain_files(self) -> bool:
+        """Folders of parts are of our own kind, whatever writes single files."""
+        return self.saves_in_parts or super().writes_plain_files
+
+    @property
     def saves_alone(self) -> bool:
         """Several processes hold parts of one state."""
         return self.world_size == 1
