@@ -386,6 +386,7 @@ class ModelCheckpoint(Checkpoint):
     ) -> None:
         strategy, files = trainer.strategy, turn.path and not paths.is_remote(turn.path)
         one_file = strategy.saves_alone or strategy.background is not None
+        write: Callable[[str, str], None]
         if files and self.save_last == "link":
             write = link_file
         elif files and one_file and strategy.writes_plain_files:
