@@ -106,6 +106,9 @@ def test_a_fault_is_shown_as_it_is_written():
         (lambda: simulate(Net, script=[kill(rank=2)]), "the ranks are 0 to 1"),
         (lambda: simulate(Net, script=["kill"]), "'kill' is no fault"),
         (lambda: simulate(Net, ranks=0), "`ranks=0`"),
+        (lambda: simulate(Net, time_limit=0), "`time_limit=0`"),
+        (lambda: simulate(Net, devices=3), "pass `ranks`"),
+        (lambda: simulate(Net, max_epoch=3), "Did you mean 'max_epochs'?"),
         (lambda: simulate(Net, start_method="clone"), "`start_method='clone'`"),
     ],
 )

@@ -25,11 +25,11 @@ from pytorch_lightning.utilities.tree import leaves, map_leaves
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
-_SIGNALS = {
-    "kill": signal.SIGKILL,
-    "terminate": signal.SIGTERM,
-    "interrupt": signal.SIGINT,
-    "freeze": signal.SIGSTOP,
+_SIGNALS = {  # by name, since not every system has all of them
+    "kill": "SIGKILL",
+    "terminate": "SIGTERM",
+    "interrupt": "SIGINT",
+    "freeze": "SIGSTOP",
 }
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
@@ -136,7 +136,7 @@ class Performance:
         if fault.kind != "slow":
             self._waiting.remove((number, fault))
         if fault.kind in _SIGNALS:
-            os.kill(os.getpid(), _SIGNALS[fault.kind])
+            os.kill(os.getpid(), getattr(signal, _SIGNALS[fault.kind]))
         elif fault.kind in ("stall", "slow"):
             _sleep(fault.seconds)
         elif fault.kind == "disk_full":

@@ -31,7 +31,7 @@ from pytorch_lightning.utilities.rank_zero import warnings_given
 from pytorch_lightning.utilities.seed import seed_everything
 from pytorch_lightning.utilities.signatures import accepts_parameter
 
-_OF_FIT = ("train_dataloaders", "val_dataloaders", "datamodule", "ckpt_path")
+OF_FIT = ("train_dataloaders", "val_dataloaders", "datamodule", "ckpt_path")
 
 
 class Program(NamedTuple):
@@ -135,11 +135,13 @@ def _prepare(
     if program.seed is not None:
         seed_everything(program.seed, workers=True, verbose=False)
     options = dict(program.options)
-    fit = {name: options.pop(name) for name in _OF_FIT if name in options}
+    fit = {name: options.pop(name) for name in OF_FIT if name in options}
     faults = [(i, f) for i, f in enumerate(program.script) if f.befalls(rank, turn.attempt)]
     performance = Performance(faults, journal)
     module = program.module if isinstance(program.module, LightningModule) else program.module()
     data = program.data() if callable(program.data) else program.data
+    if callable(fit.get("val_dataloaders")):
+        fit["val_dataloaders"] = fit["val_dataloaders"]()
     performance.poison(module)
     given = options.pop("callbacks", None) or []
     callbacks = list(given) if isinstance(given, list | tuple) else [given]

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from inspect import signature
 from multiprocessing import connection, get_all_start_methods, get_context
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,11 @@ from pytorch_lightning.distributed.faults import Fault as Death
 from pytorch_lightning.distributed.process_group import of_attempt
 from pytorch_lightning.distributed.rendezvous import open_port, serve, stop_serving
 from pytorch_lightning.distributed.workers import Task, begin, put_task, start
-from pytorch_lightning.testing.playing import Program, Turn, play
+from pytorch_lightning.testing.playing import OF_FIT, Program, Turn, play
 from pytorch_lightning.testing.script import Fault, check_script
 from pytorch_lightning.testing.simulation import RankReport, Simulation, TrainedBatch
+from pytorch_lightning.trainer.options import older_spellings
+from pytorch_lightning.trainer.trainer import Trainer
 
 _HERE = "127.0.0.1"
 _FOR_STACKS = 1.0
@@ -78,6 +81,9 @@ def simulate(
     """
     if isinstance(ranks, bool) or not isinstance(ranks, int) or ranks < 1:
         raise ValueError(f"`ranks={ranks!r}`: pass a number from 1 on.")
+    if not time_limit > 0:
+        raise ValueError(f"`time_limit={time_limit!r}`: pass a positive number of seconds.")
+    _check_options(options, ranks)
     faults = check_script(script, ranks)
     method = _start_method(start_method)
     end = time.monotonic() + time_limit
@@ -102,6 +108,15 @@ def simulate(
             if result.survived or time.monotonic() > end:
                 break
     return _with_missed(result, faults, ranks)
+
+
+def _check_options(options: dict[str, Any], ranks: int) -> None:
+    if "devices" in options:
+        raise TypeError(f"`devices={options['devices']!r}`: pass `ranks`, here {ranks}.")
+    known = list(signature(Trainer).parameters)
+    rest = {name: value for name, value in options.items() if name not in OF_FIT}
+    if not rest.keys() <= set(known):
+        older_spellings(rest, known)  # refuses what was never one
 
 
 def _start_method(given: str | None) -> str:
