@@ -108,6 +108,8 @@ class Part:
             except BaseException as error:
                 text = f"{type(error).__name__}: {error}"
                 if self.party.rank != 0:
+                    if not os.path.isdir(self.folder):
+                        return  # rank 0 has given up, and says why
                     with contextlib.suppress(OSError):
                         _leave_note(self.folder, self.party.rank, {"failed": text})
                 else:
