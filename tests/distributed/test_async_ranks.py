@@ -213,7 +213,7 @@ def test_a_save_that_fails_on_one_rank_ends_all_at_their_next_message(
 
 
 def test_a_rank_that_dies_while_it_writes_leaves_the_checkpoint_before(tmp_path, tally):
-    tally("SIGKILL during a save in the background")
+    tally("SIGKILL in a save in the background")
     begin = time.monotonic()
     first, second = outcomes_of_ranks(_fail, 2, "fsdp", str(tmp_path), 1, 18, "die", limit=60)
     assert not second[0]
