@@ -1,0 +1,144 @@
+"""What saving in the background costs: how long training stops, and how much memory it takes.
+
+    python benchmarks/async_save.py [--megabytes 200] [--saves 7] [--device cpu] [--folder DIR]
+
+One process trains a model of that many megabytes of parameters with Adam, so that a checkpoint has
+three times as many, and saves it now and then while the writer is idle. Beside each stop stands
+one copy of the same tensors into memory that is there already, which is the least it can take.
+"""
+
+import argparse
+import gc
+import os
+import shutil
+import statistics
+import tempfile
+import threading
+import time
+
+import torch
+
+import pytorch_lightning as pl
+from pytorch_lightning.plugins.io import AsyncCheckpointIO
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Model(pl.LightningModule):
+    """Matrices of 4 MB, each of them used."""
+
+    def __init__(self, megabytes: int) -> None:
+        super().__init__()
+        count = megabytes // 4
+        self.layers = torch.nn.ParameterList(torch.randn(1024, 1024) / 32 for _ in range(count))
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        return sum((batch @ layer).square().mean() for layer in self.layers)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=1e-4)
+
+
+class Measure(pl.Callback):
+    """Saves after each step, and measures what that takes."""
+
+    def __init__(self, folder: str, io: AsyncCheckpointIO) -> None:
+        self.folder, self.io = folder, io
+        self.stops: list[float] = []
+        self.copies: list[float] = []
+        self.pauses: list[float] = []
+        self.writes: list[float] = []
+        self.added: list[int] = []
+        self.peak = 0
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        state = tensors_of(trainer)
+        self.copies.append(copy_once(state, [torch.empty_like(t, device="cpu") for t in state]))
+        del state
+        gc.collect()
+        self.peak = before = resident()
+        begin = time.perf_counter()
+        trainer.save_checkpoint(os.path.join(self.folder, f"{batch_idx}.ckpt"))
+        self.stops.append(time.perf_counter() - begin)
+        self.pauses.append(self.watch())
+        self.writes.append(time.perf_counter() - begin)
+        self.added.append(self.peak - before)
+        os.unlink(os.path.join(self.folder, f"{batch_idx}.ckpt"))
+
+    def watch(self) -> float:
+        """Count until the writer is done; return the longest time that this thread stood still."""
+        longest, last, look = 0.0, time.perf_counter(), 0.0
+        while self.io.is_busy:
+            now = time.perf_counter()
+            longest, last = max(longest, now - last), now
+            if now > look:
+                self.peak, look = max(self.peak, resident()), now + 0.05
+                last = time.perf_counter()
+        return longest
+
+
+def tensors_of(trainer: pl.Trainer) -> list[torch.Tensor]:
+    optimizer = trainer.optimizers[0]
+    moments = [v for state in optimizer.state.values() for v in state.values()]
+    return [p.detach() for p in trainer.lightning_module.parameters()] + moments
+
+
+def copy_once(sources: list[torch.Tensor], targets: list[torch.Tensor]) -> float:
+    """The second copy, since the first one makes the memory."""
+    for _ in range(2):
+        begin = time.perf_counter()
+        for source, target in zip(sources, targets, strict=True):
+            target.copy_(source)
+        seconds = time.perf_counter() - begin
+    return seconds
+
+
+def resident() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * _PAGE
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--megabytes", type=int, default=200)
+    parser.add_argument("--saves", type=int, default=7)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--folder", default="/dev/shm" if os.path.isdir("/dev/shm") else None)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    folder = tempfile.mkdtemp(dir=options.folder)
+    io = AsyncCheckpointIO()
+    measure = Measure(folder, io)
+    trainer = pl.Trainer(
+        accelerator=options.device,
+        devices=1,
+        max_steps=options.saves,
+        callbacks=[measure],
+        plugins=io,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    try:
+        trainer.fit(Model(options.megabytes), [torch.randn(1, 1024)] * options.saves)
+    finally:
+        shutil.rmtree(folder)
+    state = 3 * options.megabytes * 2**20
+    first, *stops = measure.stops
+    ratios = [stop / copy for stop, copy in zip(stops, measure.copies[1:], strict=True)]
+    print(f"state                        {state / 2**20:8.0f} MiB")
+    print(f"one copy of it               {1e3 * statistics.median(measure.copies[1:]):8.1f} ms")
+    print(f"stop of the first save       {1e3 * first:8.1f} ms")
+    print(f"stop of later saves          {1e3 * statistics.median(stops):8.1f} ms")
+    print(f"stop / copy, median          {statistics.median(ratios):8.2f}")
+    print(f"stop / copy, least           {min(stops) / min(measure.copies[1:]):8.2f}")
+    print(f"longest pause while written  {1e3 * max(measure.pauses[1:]):8.1f} ms")
+    print(f"written after                {1e3 * statistics.median(measure.writes[1:]):8.1f} ms")
+    print(f"memory added by the first    {measure.added[0] / state:8.2f} copies")
+    print(f"memory added by later saves  {max(measure.added[1:]) / state:8.2f} copies")
+    assert threading.active_count() == 1
+
+
+if __name__ == "__main__":
+    main()
