@@ -708,7 +708,7 @@ class Pathless(IterableDataset):
         (lambda: DataLoader(Pathless()), "data set"),
         (lambda: OwnIter(range(6)), "overrides `__iter__`"),
         (lambda: map(int, "123456"), "state_dict"),
-        (lambda: DataLoader(Pathless(), num_workers=1), "num_workers=0"),
+        (lambda: DataLoader(Pathless(), num_workers=1), "give its data set"),
     ],
 )
 def test_an_unknown_place_is_said_once_and_the_stream_starts_over(make, named):

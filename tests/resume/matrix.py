@@ -52,6 +52,10 @@ def loader(size=7, *, shuffle=True, workers=0, batch_size=2, **options):
     return DataLoader(Samples(size), batch_size, shuffle=shuffle, num_workers=workers, **options)
 
 
+def count(kind, number=1):
+    """Counts what is tried; the tests of this folder put the tally in its place."""
+
+
 class Story:
     """What was observed of a run."""
 
@@ -298,6 +302,7 @@ def check(cell, save_in, folder, *, by_request=False, every=1):
     assert plain.events == whole.events  # saving disturbs nothing
     assert_same(plain.final["weights"], whole.final["weights"])
     chosen = moments[::every]
+    count(f"resume from `{save_in}`", len(chosen))
     for number, moment in enumerate(chosen):
         resumed, _ = train(cell, 2 + number, folder, ckpt_path=moment.path)
         assert_continues(whole, moment, resumed)

@@ -11,7 +11,14 @@ from torch.utils.data import DataLoader, IterableDataset
 from pytorch_lightning.data.generators import GlobalGenerators
 from pytorch_lightning.data.indices import IndexStream, has_state
 from pytorch_lightning.data.rounds import dealt_of
-from pytorch_lightning.data.workers import Collate, Resumed, StartWorker, mixed_seed
+from pytorch_lightning.data.workers import (
+    Collate,
+    Resumed,
+    StartWorker,
+    bytes_of,
+    mixed_seed,
+    tensor_of,
+)
 from pytorch_lightning.utilities.exceptions import DataError
 from pytorch_lightning.utilities.rank_zero import warnings_given
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
@@ -211,7 +218,7 @@ class LoaderReader:
             for known in reversed(self._recent):
                 if known.number > batches:
                     states[(known.number - 1) % self._workers] = known.replaced
-            state["states"] = [None if packed is None else _to_tensor(packed) for packed in states]
+            state["states"] = [None if packed is None else tensor_of(packed) for packed in states]
         return state
 
     def seek(
@@ -259,7 +266,7 @@ class LoaderReader:
         world = position.get("order", {}).get("pace", {}).get("world", 1)
         states = position.get("states")
         if world == self._world and states is not None and len(states) == self._workers:
-            self._states = [None if s is None else bytes(s.tolist()) for s in states]
+            self._states = [None if s is None else bytes_of(s) for s in states]
             turn = batches % self._workers
             self._turned = turn != 0
             return Resumed(base_seed, turn, list(self._states))
@@ -275,11 +282,6 @@ class LoaderReader:
         return Resumed(seed, 0, list(self._states))
 
     def advice(self) -> str:
-        if self._workers > 0:
-            return (
-                "give its data set `state_dict()` and `load_state_dict()` and use `num_workers=0`, "
-                "or use a loader that has both methods itself"
-            )
         return "give its data set `state_dict()` and `load_state_dict()`"
 
     def close(self) -> None:
@@ -290,10 +292,6 @@ class LoaderReader:
             end_workers()
         self._iterator = iter(())
         self._twin = None
-
-
-def _to_tensor(packed: bytes) -> torch.Tensor:
-    return torch.frombuffer(bytearray(packed), dtype=torch.uint8)
 
 
 def _say_reseeded(before: tuple[int, int], now: tuple[int, int]) -> None:

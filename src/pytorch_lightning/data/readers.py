@@ -1,7 +1,5 @@
 """How a pass over each kind of loader is begun, read and taken up again."""
 
-import copy
-from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Protocol
@@ -11,6 +9,8 @@ from torch.utils.data import DataLoader
 from pytorch_lightning.data.indices import has_state
 from pytorch_lightning.data.loaders import LoaderReader, is_plain_loader
 from pytorch_lightning.data.rounds import Dealt, dealt_of
+from pytorch_lightning.data.stateful import StatefulReader
+from pytorch_lightning.data.streams import StreamReader, knows_place_in_workers
 from pytorch_lightning.utilities.exceptions import DataError
 
 
@@ -60,9 +60,11 @@ def open_reader(loader: Any, rank: int) -> Reader:
     if isinstance(loader, list | tuple):
         return SequenceReader(loader)
     if is_plain_loader(loader):
+        if knows_place_in_workers(loader):
+            return StreamReader(loader, rank)
         return LoaderReader(loader, rank)
     if has_state(loader):
-        return StatefulReader(loader)
+        return StatefulReader(loader, rank)
     return IterableReader(loader)
 
 
@@ -174,66 +176,3 @@ class IterableReader(_Uncollated):
 
     def close(self) -> None:
         self._iterator = iter(())
-
-
-class StatefulReader(_Uncollated):
-    """A loader that knows its own place; its state is taken before each batch is asked for."""
-
-    kind = "stateful"
-
-    def __init__(self, loader: Any) -> None:
-        self._loader = loader
-        self._iterator: Iterator[Any] | None = None
-        self._fetched = 0
-        self._states: deque[tuple[int, Any]] = deque(maxlen=3)
-        self._put_at_end = False
-
-    def begin(self, limit: float) -> Callable[[], Any]:
-        self._iterator = iter(self._loader)
-        self._start(0)
-        return self._fetch
-
-    def _start(self, batches: int) -> None:
-        self._fetched = batches
-        self._states.clear()
-
-    def _fetch(self) -> Any:
-        if self._iterator is None:  # after a seek: reads nothing until it must
-            self._iterator = iter(self._loader)
-        self._states.append((self._fetched, copy.deepcopy(self._loader.state_dict())))
-        try:
-            batch = next(self._iterator)
-        except StopIteration:
-            if not (self._put_at_end and self._fetched == 0):
-                raise
-            # it still stood at the end, where the resume had put it
-            self._put_at_end = False
-            self._iterator = iter(self._loader)
-            return self._fetch()
-        except IndexError as error:
-            raise _data_error(self._loader, error) from error
-        self._fetched += 1
-        self._put_at_end = False
-        return batch
-
-    def position(self, batches: int) -> dict[str, Any]:
-        for number, state in self._states:
-            if number == batches:
-                return {"loader": state}
-        return {"loader": copy.deepcopy(self._loader.state_dict())}
-
-    def seek(
-        self, position: dict[str, Any], batches: int, *, finished: bool, limit: float
-    ) -> Callable[[], Any]:
-        self._loader.load_state_dict(copy.deepcopy(position["loader"]))
-        self._iterator = None
-        self._start(batches)
-        self._states.append((batches, position["loader"]))
-        self._put_at_end = finished or bool(position["at_end"])
-        return self._fetch
-
-    def advice(self) -> str:
-        return "its `state_dict()` came from another kind of loader"
-
-    def close(self) -> None:
-        self._iterator = None

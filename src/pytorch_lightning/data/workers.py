@@ -51,6 +51,16 @@ def unpack(packed: bytes) -> None:
         numpy.random.set_state(("MT19937", keys, place, numpy_gauss, cached))
 
 
+def tensor_of(packed: bytes) -> torch.Tensor:
+    """Bytes as a tensor, which a checkpoint may hold."""
+    return torch.frombuffer(bytearray(packed), dtype=torch.uint8)
+
+
+def bytes_of(tensor: torch.Tensor) -> bytes:
+    """The bytes again."""
+    return bytes(tensor.tolist())
+
+
 def mixed_seed(*parts: int) -> int:
     """A 128-bit number in which every bit depends on every part."""
     text = ",".join(str(part) for part in parts).encode()
@@ -84,23 +94,33 @@ class Resumed(NamedTuple):
     """Where the workers of a pass stood.
 
     Args:
-        base_seed: That the workers of the pass were started with.
+        base_seed: That the workers of the pass were started with; None for the one they have.
         turn: Which of them makes the next batch.
         states: Their random states, `None` for one that made no batch yet.
     """
 
-    base_seed: int
+    base_seed: int | None
     turn: int
     states: Sequence[bytes | None]
 
 
 class StartWorker:
-    """Runs first in every worker: seeds, the user's function, then the state of a resume."""
+    """Runs first in every worker: seeds, the user's function, then the state of a resume.
+
+    Args:
+        dataset: What `get_worker_info` answers; None for what the worker reads.
+    """
 
     def __init__(
-        self, users: Callable[[int], None] | None, *, rank: int, resumed: Resumed | None = None
+        self,
+        users: Callable[[int], None] | None,
+        *,
+        rank: int,
+        resumed: Resumed | None = None,
+        dataset: Any = None,
     ) -> None:
         self.users = users
+        self.dataset = dataset
         self.rank = rank
         self.resumed = resumed
         self.seeds_apart = users is None and os.environ.get("PL_SEED_WORKERS", "0") == "1"
@@ -115,13 +135,14 @@ class StartWorker:
         if resumed is not None:
             # torch deals the next batch to worker 0, which becomes the one whose turn it is
             worker = (worker + resumed.turn) % info.num_workers
-            base_seed = resumed.base_seed
+            base_seed = base_seed if resumed.base_seed is None else resumed.base_seed
             _seed_as_torch(base_seed, worker)
+        if resumed is not None or self.dataset is not None:
             torch_worker._worker_info = type(info)(
                 id=worker,
                 num_workers=info.num_workers,
                 seed=base_seed + worker,
-                dataset=info.dataset,
+                dataset=info.dataset if self.dataset is None else self.dataset,
             )
         if self.seeds_apart:
             _seed_apart(base_seed, self.rank, worker)
@@ -132,15 +153,29 @@ class StartWorker:
 
 
 class Collate:
-    """The user's collate function; what else is known of the batch travels beside it."""
+    """The user's collate function; what else is known of the batch travels beside it.
 
-    def __init__(self, users: Callable[[Any], Any], *, counts: bool, keeps_state: bool) -> None:
+    Args:
+        counts: Say how many samples the batch was made of.
+        keeps_state: Say how the random generators stand after it.
+        tell: Says more, after which the worker says who it is.
+    """
+
+    def __init__(
+        self,
+        users: Callable[[Any], Any],
+        *,
+        counts: bool,
+        keeps_state: bool,
+        tell: Callable[[], bytes] | None = None,
+    ) -> None:
         self.users = users
+        self.tell = tell
         self.counts = counts
         self.keeps_state = keeps_state
         self.generators = GlobalGenerators()
 
-    def __call__(self, samples: Any) -> tuple[Any, int | None, bytes | None]:
+    def __call__(self, samples: Any) -> tuple[Any, ...]:
         try:
             batch = self.users(samples)
         except (StopIteration, IndexError) as error:
@@ -149,4 +184,8 @@ class Collate:
                 f"`collate_fn` `{name}` raised {type(error).__name__}: {error}"
             ) from error
         num_samples = len(samples) if self.counts else None
-        return batch, num_samples, (pack(self.generators.take()) if self.keeps_state else None)
+        state = pack(self.generators.take()) if self.keeps_state else None
+        if self.tell is None:
+            return batch, num_samples, state
+        info = get_worker_info()
+        return batch, num_samples, state, (info.id if info is not None else 0, self.tell())

@@ -90,7 +90,7 @@ def _leaf(value: Any) -> str | None:
     if isinstance(value, _NAMED):
         return str(getattr(value, "__qualname__", value.__name__))
     if isinstance(value, _PARTS_OF_RUNS):
-        return type(value).__name__
+        return str(type(value).__name__)
     if isinstance(value, set | frozenset):
         return f"{type(value).__name__} {sorted(map(repr, value))}"
     if is_generator(value):
