@@ -1,6 +1,7 @@
 """Checkpoints that a run saves in the background: the same files, and nothing is lost."""
 
 import os
+import signal
 import threading
 import time
 
@@ -15,6 +16,7 @@ from pytorch_lightning.checkpoint.reader import read_checkpoint
 from pytorch_lightning.demos.boring_classes import BoringModel, RandomDataset
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import AsyncCheckpointIO
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 QUIET = {
     "logger": False,
@@ -114,7 +116,7 @@ def test_a_run_goes_on_from_such_a_file_as_if_it_had_not_stopped(tmp_path):
 
 def test_the_best_file_is_there_for_what_follows_the_run(tmp_path):
     keep = keeping(tmp_path, save_top_k=1)
-    trainer, _ = fit(keep, plugins=AsyncCheckpointIO(SlowIO(0.2)))
+    trainer, _ = fit(keep, plugins=AsyncCheckpointIO(SlowIO(0.1)), epochs=1)
     assert os.path.exists(keep.best_model_path) and os.path.exists(keep.last_model_path)
     trainer.test(dataloaders=loader(), ckpt_path="best", verbose=False)
 
@@ -190,6 +192,24 @@ def test_the_state_at_an_error_is_saved_after_what_is_under_way(tmp_path):
     assert read_checkpoint(wrong.ckpt_path)["global_step"] == 4
 
 
+@pytest.mark.parametrize("way", ["argument", "plugin"])
+def test_a_process_that_is_told_to_end_leaves_its_last_file_whole(tmp_path, way, tally):
+    class Told(Model):
+        def on_train_batch_end(self, *args):
+            if self.global_step == 4:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    tally("SIGTERM")
+    keep = keeping(tmp_path, async_save=way == "argument")
+    slow = SlowIO(0.2)
+    plugins = AsyncCheckpointIO(slow) if way == "plugin" else slow
+    trainer = pl.Trainer(callbacks=[keep], plugins=plugins, max_epochs=1, **QUIET)
+    with pytest.raises(SIGTERMException):
+        trainer.fit(Told(), loader())
+    assert read_checkpoint(keep.last_model_path)["global_step"] == 4
+    assert read_checkpoint(str(tmp_path / "step=3.ckpt"))["global_step"] == 3
+
+
 class Told(Logger):
     """Looks whether the file that it is told about exists, and in which thread."""
 
@@ -232,11 +252,11 @@ def test_the_last_file_may_be_a_link(tmp_path):
 
 def test_a_busy_writer_is_waited_for_or_passed_over(tmp_path, caplog):
     with caplog.at_level("INFO"):
-        fit(keeping(tmp_path / "wait"), plugins=AsyncCheckpointIO(SlowIO(0.2)), epochs=1)
+        fit(keeping(tmp_path / "wait"), plugins=AsyncCheckpointIO(SlowIO(0.05)), epochs=1)
     waits = [r.message for r in caplog.records if r.message.startswith("Waited")]
     assert waits and all(float(text.split()[1]) > 0 for text in waits)
     caplog.clear()
-    io = AsyncCheckpointIO(SlowIO(0.5), when_busy="skip")
+    io = AsyncCheckpointIO(SlowIO(0.3), when_busy="skip")
     keep = keeping(tmp_path / "skip", save_top_k=-1)
     with caplog.at_level("INFO"):
         trainer, _ = fit(keep, plugins=io, epochs=1)
@@ -245,8 +265,7 @@ def test_a_busy_writer_is_waited_for_or_passed_over(tmp_path, caplog):
     assert sorted(os.listdir(tmp_path / "skip")) == ["last.ckpt", "step=3.ckpt"]
     assert [os.path.basename(path) for path in keep.best_k_models] == ["step=3.ckpt"]
     trainer.save_checkpoint(tmp_path / "now.ckpt")  # what is asked for by name is never left out
-    trainer.save_checkpoint(tmp_path / "again.ckpt")
-    trainer.strategy.finish_saves()
+    trainer.save_checkpoint(tmp_path / "again.ckpt")  # after a run it is there at once
     assert (tmp_path / "now.ckpt").exists() and (tmp_path / "again.ckpt").exists()
 
 

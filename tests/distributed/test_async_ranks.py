@@ -10,6 +10,7 @@ import pytest
 import torch
 from tests.distributed.ranks import outcomes_of_ranks, run_ranks
 from tests.distributed.test_fsdp import CLASSES, IN_64_BITS, QUIET, Net, batches, states, whole
+from tests.distributed.test_model_parallel import Grid
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -17,7 +18,7 @@ from pytorch_lightning.checkpoint.io import TorchCheckpointIO
 from pytorch_lightning.checkpoint.reader import read_checkpoint
 from pytorch_lightning.checkpoint.sharded import is_sharded, verify_sharded
 from pytorch_lightning.plugins.io import AsyncCheckpointIO
-from pytorch_lightning.strategies import FSDPStrategy
+from pytorch_lightning.strategies import FSDPStrategy, ModelParallelStrategy
 from pytorch_lightning.utilities.exceptions import CheckpointError
 
 OPTIONS = {
@@ -130,7 +131,7 @@ def _go_on(world, strategy, path):
     return whole(module), states(trainer.optimizers[0])
 
 
-@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("world", [1, 3, pytest.param(2, marks=pytest.mark.long)])
 def test_any_number_of_processes_goes_on_from_them(saved, world):
     strategy, folder, results = saved
     path = folder / "later" / "epoch=0.ckpt"
@@ -195,7 +196,8 @@ def _fail(strategy, folder, rank, fail_at, kind):
 
 
 @pytest.mark.parametrize(
-    ("strategy", "rank", "fail_at"), [("ddp", 0, 2), ("fsdp", 1, 18), ("fsdp", 0, 19)]
+    ("strategy", "rank", "fail_at"),
+    [("ddp", 0, 2), ("fsdp", 1, 18), pytest.param("fsdp", 0, 19, marks=pytest.mark.long)],
 )
 def test_a_save_that_fails_on_one_rank_ends_all_at_their_next_message(
     tmp_path, tally, strategy, rank, fail_at
@@ -223,13 +225,56 @@ def test_a_rank_that_dies_while_it_writes_leaves_the_checkpoint_before(tmp_path,
     verify_sharded(kept)
 
 
+def _fail_last(folder):
+    slow_torch_save(0.2, 0, 1, _no_space)
+    keep = ModelCheckpoint(folder, async_save=True)
+    trainer = trainer_of(2, "ddp", keep)
+    try:
+        trainer.fit(Net(), mine(2))
+    except Exception as error:
+        return str(error), keep.best_model_path
+    return None
+
+
+def test_a_save_that_fails_as_the_run_ends_is_an_error_of_all(tmp_path, tally):
+    tally("disk full")
+    (first, best), (second, _) = run_ranks(_fail_last, 2, str(tmp_path))
+    assert "No space left" in first and best == ""
+    assert "failed on rank 0" in second and "No space left" in second
+    assert os.listdir(tmp_path) == []
+
+
+def _whole_and_parts(folder):
+    found = []
+    for name, strategy in (
+        ("full", FSDPStrategy(state_dict_type="full", auto_wrap_policy=CLASSES)),
+        ("sharded", ModelParallelStrategy(1, 2)),
+    ):
+        keep = ModelCheckpoint(f"{folder}/{name}", filename="a", save_last=True, async_save=True)
+        module = Net() if name == "full" else Grid(("tensor",))
+        trainer = trainer_of(2, strategy, keep)
+        trainer.fit(module, mine(2) if name == "full" else batches())
+        found.append(whole(module))
+    return found
+
+
+@pytest.mark.long
+def test_whole_files_of_divided_states_and_parts_of_meshes(tmp_path):
+    found = run_ranks(_whole_and_parts, 2, str(tmp_path))
+    for name, weights in zip(("full", "sharded"), found[0], strict=True):
+        for file in ("a.ckpt", "last.ckpt"):
+            path = tmp_path / name / file
+            assert is_sharded(path) == (name == "sharded")
+            state = TorchCheckpointIO().load_checkpoint(path)["state_dict"]
+            assert {key: value.tolist() for key, value in state.items()} == weights
+
+
 def _plugin(folder):
     keep = ModelCheckpoint(folder, filename="{step}", every_n_train_steps=2, save_top_k=1)
     trainer = trainer_of(2, "ddp", keep, plugins=AsyncCheckpointIO())
     trainer.fit(Net(), mine(2))
     found = trainer.validate(Net(), mine(2), ckpt_path="best", verbose=False)
     trainer.save_checkpoint(f"{folder}/own.ckpt")
-    trainer.strategy.finish_saves()
     return sorted(os.listdir(folder)), len(found), trainer.strategy.background.is_busy
 
 

@@ -117,7 +117,10 @@ io.after_saves(lambda: print("after", flush=True))
 """
 
 
-@pytest.mark.parametrize(("end", "code"), [("sys.exit(3)", 3), ("raise ValueError", 1)])
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [("sys.exit(3)", 3), pytest.param("raise ValueError", 1, marks=pytest.mark.long)],
+)
 def test_what_was_handed_over_is_written_before_the_process_ends(tmp_path, end, code, tally):
     tally("exit during a save in the background")
     path = tmp_path / "a.ckpt"

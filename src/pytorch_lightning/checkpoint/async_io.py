@@ -145,6 +145,7 @@ class AsyncCheckpointIO(_WrappingCheckpointIO):
 
     def stage(self, state: Any, parts: Sequence[Tensor]) -> tuple[Any, list[Tensor]]:
         """Copy a state, and tensors by themselves, into the memory that is kept."""
+        self.wait()  # what is in it has to be written first
         return self._staging.copy_with_parts(state, parts)
 
     def hand_over(self, write: Callable[[], None]) -> None:

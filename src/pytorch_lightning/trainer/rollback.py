@@ -28,6 +28,7 @@ def go_back(trainer: "pl.Trainer", run: Run, wish: Rollback) -> None:
     Raises:
         NonFiniteError: If there is no checkpoint to go back to.
     """
+    trainer.strategy.finish_saves()
     path, passed = decide_once(trainer, lambda: _newest(trainer, run))
     if path is None:
         found = f" These cannot be used: {passed}." if passed else ""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytorch_lightning.loops import marks, snapshot
+from pytorch_lightning.trainer.states import TrainerStatus
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -19,6 +20,8 @@ def save_together(
     """Write a checkpoint in all processes, which meet when it is written or handed over."""
     trainer.strategy.make_room(filepath)
     save_alone(trainer, filepath, weights_only, storage_options)
+    if trainer.state.status != TrainerStatus.RUNNING:  # nothing would go on meanwhile
+        trainer.strategy.finish_saves()
     trainer.strategy.barrier("Trainer.save_checkpoint")
 
 
