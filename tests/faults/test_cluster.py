@@ -1,6 +1,7 @@
 """Faults on one of several ranks: all end in time and say whose it was, and the job comes back."""
 
 import copy
+import random
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -88,11 +89,11 @@ def rows(number):
     return TensorDataset(torch.arange(3.0 * number, dtype=torch.float64).reshape(number, 3) / 50)
 
 
-def act(folder, *script, strategy="ddp", **options):
+def act(folder, *script, strategy="ddp", data=None, **options):
     saving = ModelCheckpoint(folder, every_n_train_steps=2, save_top_k=2, monitor="loss")
     return simulate(
         Net,
-        lambda: DataLoader(rows(4 * STEPS), 2, shuffle=True),
+        data or (lambda: DataLoader(rows(4 * STEPS), 2, shuffle=True)),
         val_dataloaders=DataLoader(rows(8), 2),
         script=script,
         **{
@@ -269,6 +270,79 @@ def test_data_that_ends_apart_is_all_trained(tally, lengths):
         assert report.metrics.keys() >= {"val_loss"}  # all validate, where the longest ends
         for name, value in expected.items():
             torch.testing.assert_close(report.state_dict[name], value, rtol=0, atol=1e-12)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_kill_where_data_ends_apart(tmp_path, tally, rank):
+    tally("uneven data")
+    tally("kill of a rank")
+    apart = uneven(2, rank=1)
+    calm = act(tmp_path / "calm", apart)
+    found = act(tmp_path / "killed", apart, kill(rank=rank, step=3), restarts=1)
+    assert found.survived and found.weights == calm.weights
+    begun = found.ranks[0].started_at
+    assert begun == (2 if rank == 0 else STEPS)  # rank 1 trains no third batch of an epoch
+    assert found.ranks[0].batches == calm.ranks[0].batches[begun:]
+    assert found.ranks[1].batches == calm.ranks[1].batches[2:]
+
+
+# --- and more of it -----------------------------------------------------------------------------
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_kill_of_a_rank_whose_loader_has_workers(tmp_path, tally, rank):
+    tally("kill of a rank")  # its workers keep the connections open
+    loaders = lambda: DataLoader(rows(4 * STEPS), 2, num_workers=2, persistent_workers=True)  # noqa: E731
+    calm = act(tmp_path / "calm", data=loaders)
+    found = act(tmp_path / "killed", kill(rank=rank, step=5), data=loaders, restarts=1)
+    assert found.ended_within(IN_TIME)
+    check_end(found.attempts[0], rank, KINDS["kill"])
+    check_comeback(found, calm)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_a_kill_of_one_of_three(tmp_path, tally, rank):
+    tally("kill of a rank")
+    calm = act(tmp_path / "calm", ranks=3)
+    found = act(tmp_path / "killed", kill(rank=rank, step=3), ranks=3, restarts=1)
+    assert found.ended_within(IN_TIME)
+    check_end(found.attempts[0], rank, KINDS["kill"])
+    check_comeback(found, calm)
+
+
+def story(seed):
+    """Faults of any kind, in each start of the group but the last."""
+    chance = random.Random(seed)
+    hooks = ["on_train_batch_start", "on_train_batch_end", "on_before_optimizer_step"]
+    hooks += ["on_save_checkpoint", "on_validation_batch_end", "on_train_epoch_end"]
+    faults = []
+    for attempt in range(chance.randint(1, 4)):
+        kind = KINDS[chance.choice(["kill", "kill", "raise", "terminate", "interrupt", "freeze"])]
+        rank = chance.choice([0, 1] if kind.word is freeze else [0, 1, None])
+        place = {"step": chance.randint(1, EPOCHS * STEPS - 1), "hook": chance.choice(hooks)}
+        faults.append((kind, kind.word(rank=rank, attempt=attempt, **place)))
+    return faults
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore:The run came to its end before")
+@pytest.mark.parametrize("strategy", ["ddp", "sharded"])
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_happens_the_weights_come_out_alike(tmp_path, undisturbed, tally, strategy, seed):
+    kinds, script = zip(*story(seed), strict=True)
+    found = act(tmp_path, *script, strategy=strategy, restarts=len(script), time_limit=120)
+    for kind, fault in zip(kinds, script, strict=True):
+        if fault not in found.missed:
+            tally(kind.counted_as)
+    assert found.survived, str(found)
+    assert found.ended_within(PATIENCE + IN_TIME)
+    calm = undisturbed(strategy)
+    assert found.weights == calm.weights
+    for report, whole in zip(found.ranks, calm.ranks, strict=True):
+        assert report.batches == whole.batches[report.started_at :]
 
 
 # --- numbers that are none ----------------------------------------------------------------------

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import logging
+import math
 import os
 import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -150,7 +151,9 @@ def _prepare(
     trainer = Trainer(**options)
     if data is not None:
         fit["datamodule" if isinstance(data, LightningDataModule) else "train_dataloaders"] = data
-    _shorten(module, fit, faults, trainer)
+    if any(f.batches is not None and f.attempt in (None, turn.attempt) for f in program.script):
+        ends = [fault.batches for _, fault in faults if fault.batches is not None]
+        _shorten(module, fit, min(ends, default=math.inf), trainer)
     if turn.resumes:
         fit["ckpt_path"] = "auto"
     return trainer, module, fit
@@ -167,20 +170,14 @@ def _patient(strategy: Any, seconds: float) -> Any:
 
 
 def _shorten(
-    module: LightningModule,
-    fit: dict[str, Any],
-    faults: Sequence[tuple[int, Fault]],
-    trainer: Trainer,
+    module: LightningModule, fit: dict[str, Any], batches: float, trainer: Trainer
 ) -> None:
-    """Let training data end early where the script says so, whoever makes it."""
-    batches = [fault.batches for _, fault in faults if fault.batches is not None]
-    if not batches:
-        return
+    """Let training data end after so many batches, whoever makes them."""
 
     def shorten(data: Any) -> Any:
         return shortened(
             data,
-            min(batches),
+            batches,
             rank=trainer.global_rank,
             world=trainer.world_size,
             deals=bool(trainer.use_distributed_sampler),
