@@ -104,6 +104,10 @@ class ExperimentWriter:
             self._kept.pop(name, None)
         self._write_anew(self.metrics_keys, rows)
 
+    def last_x(self) -> float | None:
+        """The last x of the rows that a rewind has kept."""
+        return max(self._kept.values(), default=None)
+
     def _replace_replayed(self, row: Mapping[str, Any]) -> None:
         """Take out what a column had at this x and later: the run goes through it again."""
         x = row["step"]
@@ -178,7 +182,8 @@ class CSVLogger(Logger):
         self._folder = RunFolder(save_dir, name, version)
         self._prefix = prefix
         self._flush_logs_every_n_steps = flush_logs_every_n_steps
-        self._flushed_at: int | None = None
+        self._last_x: float | None = None
+        self._flushed_at: float | None = None
         self._experiment: ExperimentWriter | None = None
 
     @property
@@ -229,11 +234,10 @@ class CSVLogger(Logger):
         writer = self.experiment
         values, step = split_x(metrics, step)
         writer.log_metrics(with_prefix(values, self._prefix, self.LOGGER_JOIN_CHAR), step)
-        x = writer.metrics[-1]["step"]
+        x = self._last_x = writer.metrics[-1]["step"]
         every = self._flush_logs_every_n_steps
         if self._flushed_at is None or abs(x - self._flushed_at) >= every:
             self.save()
-            self._flushed_at = x
         elif len(writer.metrics) >= every:
             self.save()
 
@@ -242,6 +246,7 @@ class CSVLogger(Logger):
         """Write what is held back."""
         if self._experiment is not None:
             self._experiment.save()
+            self._flushed_at = self._last_x
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -252,6 +257,7 @@ class CSVLogger(Logger):
     def rewind(self, step: int) -> None:
         """Drop the rows that a run which continues at `step` will write again."""
         self.experiment.rewind(step)
+        self._last_x = self._flushed_at = self.experiment.last_x()
 
     def __getstate__(self) -> dict[str, Any]:
         self.save()  # two objects must not write the same rows

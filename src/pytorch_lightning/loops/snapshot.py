@@ -29,6 +29,9 @@ def capture(run: Run, callbacks: Sequence[Any], *, weights_only: bool) -> dict[s
     """Everything that changed since the run began, as plain data under the documented keys."""
     for check in run.hooks.save_checks:
         check()
+    if not weights_only and not run.failed:
+        for logger in run.publish.loggers():
+            logger.save()  # the file goes on behind these rows, which a kill must not take
     with run.session.inside("on_save_checkpoint"):  # in which nobody can log
         return _capture(run, callbacks, weights_only=weights_only)
 
