@@ -236,9 +236,11 @@ class CSVLogger(Logger):
         writer.log_metrics(with_prefix(values, self._prefix, self.LOGGER_JOIN_CHAR), step)
         x = self._last_x = writer.metrics[-1]["step"]
         every = self._flush_logs_every_n_steps
-        if self._flushed_at is None or abs(x - self._flushed_at) >= every:
-            self.save()
-        elif len(writer.metrics) >= every:
+        if (
+            self._flushed_at is None
+            or abs(x - self._flushed_at) >= every
+            or len(writer.metrics) >= every
+        ):
             self.save()
 
     @rank_zero_only
