@@ -1,5 +1,6 @@
 """A run that fails: the error says where, everybody hears of it, everybody tears down."""
 
+import re
 import sys
 
 import pytest
@@ -10,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.core.hooks import HOOKS
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.states import TrainerStatus
 from pytorch_lightning.utilities.exceptions import DataError, MisconfigurationException
@@ -72,7 +74,20 @@ def watched(cls, label, told):
     def on_exception(self, *args):
         told.append(f"{label}.on_exception {type(args[-1]).__name__}")
 
-    return type(cls.__name__, (cls,), {"teardown": teardown, "on_exception": on_exception})
+    ends = {name: ending(cls, name, label, told) for name in HOOKS if re.match("on_.*_end$", name)}
+    own = {"teardown": teardown, "on_exception": on_exception}
+    return type(cls.__name__, (cls,), {**ends, **own})
+
+
+def ending(cls, name, label, told):
+    """A hook at the end of something that is remembered, too."""
+
+    def method(self, *args):
+        told.append(f"{label}.{name}")
+        if hasattr(cls, name):
+            getattr(cls, name)(self, *args)
+
+    return method
 
 
 def failing(cls, name, told=None):
@@ -80,7 +95,7 @@ def failing(cls, name, told=None):
 
     def method(self, *args, **kwargs):
         if told is not None:
-            told.append(f"failed {name}")
+            told.append("failed")
         raise Boom(name)
 
     return type(cls.__name__, (cls,), {name: method})
@@ -118,25 +133,26 @@ CASES = [
 CASES = [case for case in CASES if case[1] not in ("teardown", "on_exception")]  # see below
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(("owner", "name"), CASES, ids=lambda part: part)
-def test_an_error_in_any_hook_has_a_note_and_everybody_tears_down(owner, name):
+def test_an_error_in_any_hook_has_a_note_and_everybody_tears_down(owner, name, tally):
+    tally("exception in a hook")
     told, logger = [], Finalized()
     kinds = {
         "module": watched(Scheduled, "module", told),
         "callback": watched(Callback, "callback", told),
         "datamodule": watched(Data, "datamodule", told),
     }
-    kinds[owner] = failing(kinds[owner], name)
+    kinds[owner] = failing(kinds[owner], name, told)
     made = (kinds["module"](), kinds["callback"](), kinds["datamodule"]())
     runs, module, _, run = run_with(name, *made, logger)
-    before = told.copy()
     with pytest.raises(Boom) as caught:
         run()
     assert str(caught.value) == name
     (note,) = caught.value.__notes__
     assert f"in `{EXPECTED.get(name, name)}`" in note
     assert f"epoch {int(name in ('on_train_end', 'on_fit_end'))}" in note
-    heard = told[len(before) :]
+    heard = told[told.index("failed") + 1 :]
     assert heard == [
         *("callback.on_exception Boom", "datamodule.on_exception Boom"),
         *("datamodule.teardown", "callback.teardown", "module.teardown"),
@@ -170,7 +186,7 @@ def test_a_teardown_that_raises_leaves_nobody_out_and_calls_nobody_twice():
     callbacks = [Tells(told, "first"), Tells(told, "second", "teardown"), Tells(told, "third")]
     with pytest.raises(Boom, match="second") as caught:
         trainer(callbacks=callbacks, logger=logger).fit(module)
-    assert [name for name in told if "heard" not in name] == [
+    assert [name for name in told if not name.endswith(("heard", "_end"))] == [
         *("first", "second", "third", "module.teardown")
     ]
     assert "in `teardown`" in caught.value.__notes__[0]

@@ -470,11 +470,27 @@ def _fail(trainer: "pl.Trainer", run: Run, error: BaseException) -> None:
         partial(trainer.profiler.teardown, stage=trainer.state.fn),
         partial(_detach, trainer, run),
     ]
-    for step in steps:
+    try:
+        for step in steps:
+            _attempt(step)
+    except KeyboardInterrupt:  # once more: nobody is asked, but nothing stays behind
+        for step in (partial(_close_data, run), trainer.strategy.teardown):
+            _attempt(step)
+        _detach(trainer, run)
+        raise
+    finally:
+        trainer.state.stage = None
+
+
+def _attempt(step: Callable[[], Any]) -> None:
+    """Take one step of the end; an error in it is said, and hides neither the first nor others."""
+    try:
+        step()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as another:  # `sys.exit` too
+        text = f"While ending a failed run: {type(another).__name__}: {another}"
         try:
-            step()
-        except Exception as another:
-            warnings.warn(
-                f"While ending a failed run: {type(another).__name__}: {another}", stacklevel=2
-            )
-    trainer.state.stage = None
+            warnings.warn(text, stacklevel=3)
+        except Warning:  # where warnings are errors
+            print(text, file=sys.stderr)
