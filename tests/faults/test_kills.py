@@ -3,15 +3,15 @@
 import math
 import random
 import time
-from pathlib import Path
 
 import pytest
 import torch
 from tests.faults import trained
 from tests.faults.victims import temporary_files
 
-from pytorch_lightning.checkpoint.peek import read_value
+from pytorch_lightning.checkpoint.peek import read_step
 from pytorch_lightning.checkpoint.reader import verify_checkpoint
+from pytorch_lightning.checkpoint.sharded import is_sharded, verify_sharded
 
 LONG_CHAINS = 32  # of each way, with 3 kills each
 
@@ -35,19 +35,19 @@ def whole(breeder, tmp_path_factory):
     return get
 
 
-def held(folder):
-    """The step in each file that has the name of a checkpoint; each must be whole."""
+def held(home):
+    """The step in each checkpoint, and whether it is a link; each must be whole."""
     steps = {}
-    for path in sorted(Path(folder).glob("*.ckpt")):
-        verify_checkpoint(path)
-        steps[path.name] = (read_value(str(path), "global_step"), path.is_symlink())
+    for path in sorted((home / trained.FOLDER).glob("*.ckpt")):
+        (verify_sharded if is_sharded(path) else verify_checkpoint)(path)
+        steps[path.name] = (read_step(str(path)), path.is_symlink())
     return steps
 
 
 def left_by(home):
     result = torch.load(home / "result.pt")
     rows = (home / trained.ROWS).read_text()
-    return result, rows, held(home / trained.FOLDER)
+    return result, rows, held(home)
 
 
 def assert_same(found, expected):
@@ -95,7 +95,7 @@ def chain(breeder, whole, way, seed, kills, home, tally):
     steps = -1
     where = []
     for turn in range(kills + 1):
-        begin = 100 + turn if held(home / trained.FOLDER) else 1
+        begin = 100 + turn if held(home) else 1
         if begin == 1:  # starts afresh, as a user does who takes the old log away
             (home / trained.ROWS).unlink(missing_ok=True)
         args = (str(home), way, "auto", begin)
@@ -111,7 +111,7 @@ def chain(breeder, whole, way, seed, kills, home, tally):
         tally(f"SIGKILL in {where[-1]}")
         told = [int(line[2:]) for line in victim.lines if line.startswith("s")]
         steps = max([steps, *told])
-        files = held(home / trained.FOLDER)
+        files = held(home)
         there = max((step for step, _ in files.values()), default=-1)
         assert there >= steps, (where, files, victim.lines)
     assert_same(left_by(home), expected)

@@ -13,7 +13,10 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.checkpoint.sharded import Party, save_sharded
 from pytorch_lightning.core import hparams_files
+from pytorch_lightning.distributed.process_group import part
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.strategies import FSDPStrategy
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.utilities.seed import seed_everything
 
 FOLDER = "saved"
@@ -81,7 +84,13 @@ def tell_of_saves(pipe):
     beginning = f"{FOLDER}/.saving-"
 
     def listen(event, args):
-        if event == "open" and beginning in str(args[0]) and args[2] & os.O_CREAT:
+        if (
+            event == "os.mkdir"
+            and beginning in str(args[0])
+            or event == "open"
+            and beginning in str(args[0])
+            and args[2] & os.O_CREAT
+        ):
             tell(pipe, "b")
         elif event == "os.rename" and beginning in str(args[0]):
             tell(pipe, "r")
@@ -103,38 +112,86 @@ def train(home, way, ckpt_path, seed, pipe=-1):
     if pipe >= 0:
         tell_of_saves(pipe)
     seed_everything(seed, verbose=False)
-    logger = Telling(home, "logs", "rows", flush_logs_every_n_steps=1)
-    logger.pipe = pipe
-    saver = ModelCheckpoint(
+    workers = options.get("workers", 0)
+    train_data = DataLoader(Samples(options.get("size", 12)), 2, shuffle=True, num_workers=workers)
+    saver = keeper(options["every"], options["last"])
+    accumulate = options.get("accumulate", 1)
+    trainer = trainer_of(home, saver, pipe, accumulate_grad_batches=accumulate)
+    module = Net()
+    trainer.fit(module, train_data, DataLoader(Samples(4), 2), ckpt_path=ckpt_path)
+    keep_result(module.state_dict(), trainer.optimizers[0].state_dict(), saver)
+    tell(pipe, "d")
+
+
+def train_rank(home, strategy, ckpt_path, seed, variables, pipe=-1):
+    """Train as one of two ranks."""
+    os.environ.update(variables)
+    rank_zero_only.rank = int(variables["RANK"])
+    os.chdir(home)
+    if pipe >= 0:
+        tell_of_saves(pipe)
+    seed_everything(seed, verbose=False)
+    saver = keeper(1, True)
+    trainer = trainer_of(home, saver, pipe, devices=2, strategy=STRATEGIES[strategy]())
+    module = Net()
+    train_data = DataLoader(Samples(16), 2, shuffle=True)
+    trainer.fit(module, train_data, DataLoader(Samples(8), 2), ckpt_path=ckpt_path)
+    weights, optimizer = whole(module.state_dict()), whole(trainer.optimizers[0].state_dict())
+    if trainer.is_global_zero:
+        keep_result(weights, optimizer, saver)
+    trainer.strategy.barrier()
+    tell(pipe, "d")
+    part(failed=False)
+
+
+def whole(value):
+    """A state whose divided tensors are put together; all ranks have to call this."""
+    if isinstance(value, dict):
+        return {key: whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [whole(item) for item in value]
+    return value.full_tensor() if hasattr(value, "full_tensor") else value
+
+
+STRATEGIES = {
+    "ddp": lambda: "ddp",
+    "fsdp": lambda: FSDPStrategy(state_dict_type="sharded"),
+}
+
+
+def keeper(every, last):
+    return ModelCheckpoint(
         FOLDER,
         filename="{step}",
         monitor="loss",
         save_top_k=2,
-        save_last=options["last"],
-        every_n_train_steps=options["every"],
+        save_last=last,
+        every_n_train_steps=every,
     )
-    trainer = pl.Trainer(
+
+
+def trainer_of(home, saver, pipe, **options):
+    logger = Telling(home, "logs", "rows", flush_logs_every_n_steps=1)
+    logger.pipe = pipe
+    return pl.Trainer(
         max_epochs=2,
         callbacks=[saver],
         logger=logger,
         log_every_n_steps=1,
         num_sanity_val_steps=0,
-        accumulate_grad_batches=options.get("accumulate", 1),
         enable_progress_bar=False,
         enable_model_summary=False,
         accelerator="cpu",
+        **options,
     )
-    workers = options.get("workers", 0)
-    size = options.get("size", 12)
-    train_data = DataLoader(Samples(size), 2, shuffle=True, num_workers=workers)
-    module = Net()
-    trainer.fit(module, train_data, DataLoader(Samples(4), 2), ckpt_path=ckpt_path)
+
+
+def keep_result(weights, optimizer, saver):
     found = {
-        "weights": module.state_dict(),
-        "optimizer": trainer.optimizers[0].state_dict(),
+        "weights": weights,
+        "optimizer": optimizer,
         "best": {Path(name).name: float(v) for name, v in saver.best_k_models.items()},
         "last": Path(saver.last_model_path).name,
     }
     torch.save(found, "result.new")
     os.replace("result.new", "result.pt")
-    tell(pipe, "d")

@@ -32,6 +32,7 @@ class Victim:
 
     def __init__(self, breeder, function, args, folder, limit=60.0):
         self.lines = []
+        self.joined = False
         self.output = Path(folder) / f"output-{time.monotonic_ns()}.txt"
         fifo = f"{self.output}.fifo"
         os.mkfifo(fifo)
@@ -78,6 +79,7 @@ class Victim:
             self.read(0.002)
         while self.read(0):
             pass
+        self.joined = True
         os.close(self._pipe)
 
     def is_alive(self):
