@@ -217,7 +217,7 @@ def test_signals_end_all_ranks_with_their_code(fault, code):
 
 
 def test_a_stall_ends_with_the_timeout_of_the_strategy():
-    found = act([freeze(rank=1, step=3)], strategy=impatient())
+    found = act([freeze(rank=1, hook="on_train_epoch_end")], strategy=impatient())
     assert [report.exit_code for report in found.ranks] == [1, 1]
     assert "Timed out waiting" in found.ranks[0].error
 
@@ -238,7 +238,7 @@ class Standing(Net):
 
 def test_what_hangs_is_killed_and_shown():
     begin = time.monotonic()
-    found = act(module=Standing, time_limit=3)
+    found = act(module=Standing, time_limit=2.5)
     assert time.monotonic() - begin < 15
     assert all(report.hung and report.exit_code is None for report in found.ranks)
     assert not found.survived and not found.ended_within(1000)
