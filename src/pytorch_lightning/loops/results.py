@@ -312,13 +312,13 @@ class Slot:
         self.number, self.weight = saved["number"], saved["weight"]
         self.total, self.last = saved["total"], saved["last"]
         self.stepped = saved.get("stepped", False)
+        self.public = torch.float64 if saved["double"] else torch.float32
         if self.number:
             self.add = self._add_number if self.weight else self._open
         elif isinstance(self.total, Tensor):
             self.total = self.total.to(device)
             if isinstance(self.last, Tensor):
                 self.last = self.last.to(device)
-            self.public = torch.float64 if saved["double"] else torch.float32
             self.add = self._binding()
         self.dirty, self.stepped = saved.get("dirty", True), saved.get("stepped", False)
         self.members = saved.get("members")
