@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from pytorch_lightning.checkpoint import reader
+from pytorch_lightning.checkpoint import download
 from pytorch_lightning.checkpoint.io import TorchCheckpointIO
 from pytorch_lightning.checkpoint.reader import CheckpointNotFoundError, read_checkpoint
 from pytorch_lightning.utilities.exceptions import CheckpointError
@@ -253,7 +253,7 @@ def test_urls_are_fetched_up_to_a_limit(tmp_path, server, monkeypatch):
     assert read_checkpoint(f"{server}/a.ckpt")["epoch"] == 3
     with pytest.raises(CheckpointError, match=r"none\.ckpt' could not be fetched.*404"):
         read_checkpoint(f"{server}/none.ckpt")
-    monkeypatch.setattr(reader, "URL_SIZE_LIMIT", 1000)
+    monkeypatch.setattr(download, "URL_SIZE_LIMIT", 1000)
     with pytest.raises(CheckpointError, match="larger than 1000 bytes"):
         read_checkpoint(f"{server}/a.ckpt")
 

@@ -2,8 +2,7 @@
 
 import contextlib
 import os
-import tempfile
-import urllib.request
+import stat
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 
 from pytorch_lightning.checkpoint.archive import Archive, Damaged
 from pytorch_lightning.checkpoint.atomic import is_remote, local_path, open_file_system
+from pytorch_lightning.checkpoint.download import downloaded
 from pytorch_lightning.checkpoint.legacy import is_legacy, read_legacy
 from pytorch_lightning.checkpoint.names import CALLS, CONSTANTS
 from pytorch_lightning.checkpoint.plain import from_plain
@@ -20,10 +20,6 @@ from pytorch_lightning.checkpoint.rebuild import Refused, Resolver, refuse
 from pytorch_lightning.checkpoint.seal import ends_as_written, hash_before_seal, seal_of
 from pytorch_lightning.checkpoint.unpickle import Inert, Machine, Malformed
 from pytorch_lightning.utilities.exceptions import CheckpointError
-
-URL_SIZE_LIMIT = 64 << 30
-_URL_TIMEOUT = 60.0
-_CHUNK = 1 << 20
 
 
 class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
@@ -136,7 +132,7 @@ def _opened(path: str | Path | BinaryIO) -> Iterator[tuple[BinaryIO, str]]:
         return
     name = os.fspath(path)
     if name.startswith(("http://", "https://")):
-        with _downloaded(name) as file:
+        with downloaded(name) as file:
             yield file, name
         return
     with _open(name) as file:
@@ -153,6 +149,8 @@ def _open(name: str) -> BinaryIO:
                 f"{name!r} is a folder, and a checkpoint of one file was expected."
                 f"{_files_nearby(local_path(name))}"
             )
+        if not stat.S_ISREG(os.stat(local_path(name)).st_mode):
+            raise CheckpointError(f"{name!r} is no file but a device, a pipe or a socket.")
         return open(local_path(name), "rb")
     except FileNotFoundError:
         folder = "" if is_remote(name) else os.path.dirname(os.path.abspath(local_path(name)))
@@ -171,33 +169,6 @@ def _files_nearby(folder: str) -> str:
         return f" {folder!r} holds no checkpoints."
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
     return f" {folder!r} holds {', '.join(names[:10])}{more}."
-
-
-@contextlib.contextmanager
-def _downloaded(url: str) -> Iterator[BinaryIO]:
-    with tempfile.TemporaryFile() as file:
-        try:
-            with urllib.request.urlopen(url, timeout=_URL_TIMEOUT) as response:
-                _copy_limited(response, file, url)
-        except OSError as error:
-            raise CheckpointError(f"{url!r} could not be fetched: {error}") from error
-        file.seek(0)
-        yield cast(BinaryIO, file)
-
-
-def _copy_limited(response: Any, file: Any, url: str) -> None:
-    expected = response.headers.get("Content-Length")
-    left = URL_SIZE_LIMIT
-    while chunk := response.read(_CHUNK):
-        left -= len(chunk)
-        if left < 0:
-            raise CheckpointError(
-                f"{url!r} is larger than {URL_SIZE_LIMIT} bytes. Fetch it yourself, and pass the "
-                "path of the file."
-            )
-        file.write(chunk)
-    if expected is not None and expected.isdigit() and URL_SIZE_LIMIT - left < int(expected):
-        raise CheckpointError(f"{url!r} ended early: {URL_SIZE_LIMIT - left} of {expected} bytes.")
 
 
 def _check_whole(file: BinaryIO, size: int, name: str) -> None:
@@ -224,8 +195,25 @@ def _check_whole(file: BinaryIO, size: int, name: str) -> None:
     if start != b"PK\x03\x04" and not is_legacy(file):
         raise CheckpointError(
             f"{name!r} is not a checkpoint: it starts with {start!r}, and files of `torch.save` "
-            "do not."
+            f"do not.{_what_else(file, size)}"
         )
+
+
+def _what_else(file: BinaryIO, size: int) -> str:
+    """What a file that is no checkpoint looks like, and who reads it."""
+    file.seek(0)
+    start = file.read(300)
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < size:
+        return " It looks like safetensors: `model.load_state_dict(load_file(path))` reads weights."
+    if start[257:262] == b"ustar":
+        return " It is a tar archive: unpack it, or save it anew with a torch of today."
+    if start.lstrip()[:1] == b"<":
+        return " It looks like a page of the web: fetch the file itself."
+    if start.startswith(b"version https://git-lfs"):
+        return " It is a pointer of git-lfs: run `git lfs pull`."
+    if start.startswith(b"\x1f\x8b"):
+        return " It is compressed: `gunzip` it."
+    return ""
 
 
 def _unreadable(name: str, error: Exception) -> CheckpointError:
