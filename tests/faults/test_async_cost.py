@@ -10,8 +10,10 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "async_save.py"
 
 
 @pytest.mark.long
-def test_training_stops_for_one_copy_of_the_state_and_memory_grows_by_one():
-    done = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True, timeout=300)
+@pytest.mark.parametrize("kind", [[], ["--parts"]], ids=["a file", "a folder of parts"])
+def test_training_stops_for_one_copy_of_the_state_and_memory_grows_by_one(kind):
+    command = [sys.executable, SCRIPT, *kind]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     figures = {}
     for line in done.stdout.splitlines():

@@ -59,6 +59,7 @@ class BackgroundWriter:
         return failure
 
     def _work(self) -> None:
+        time.sleep(0.002)  # who handed over has to get Python's lock back first, and go on
         while True:
             with self._changed:
                 if not self._waiting:

@@ -149,7 +149,7 @@ def save_sharded(state: dict[str, Any], path: str | Path, party: Party) -> None:
     Raises:
         CheckpointError: The path is remote, or some process could not write its part.
     """
-    part = _agree(state, path, party)
+    part = _agree(state, path, party, Plans())
     with part.reserved:
         try:
             part.written = _together(party, part.place, part.write)
@@ -160,22 +160,34 @@ def save_sharded(state: dict[str, Any], path: str | Path, party: Party) -> None:
             raise
 
 
-def stage_sharded(state: dict[str, Any], path: str | Path, party: Party, stage: Stage) -> Part:
+class Plans:
+    """Who writes which pieces, kept for as long as a state has the same layout."""
+
+    def __init__(self) -> None:
+        self.layout: tuple[Any, ...] | None = None
+        self.plan: Any = None
+        self.metadata: Any = None
+
+
+def stage_sharded(
+    state: dict[str, Any], path: str | Path, party: Party, stage: Stage, plans: Plans
+) -> Part:
     """Agree on the parts of a checkpoint and copy this process's; every process has to call this.
 
     Args:
         stage: Copies plain data, and tensors.
+        plans: Of the save before, which most often serve again.
 
     Returns:
         A part whose `write_apart` may be called in another thread.
     """
-    part = _agree(state, path, party)
+    part = _agree(state, path, party, plans)
     rest = part.rest if party.rank == 0 else {}
     part.rest, part.pieces = stage(rest, part.pieces)
     return part
 
 
-def _agree(state: dict[str, Any], path: str | Path, party: Party) -> Part:
+def _agree(state: dict[str, Any], path: str | Path, party: Party, plans: Plans) -> Part:
     """Decide who writes what; an error of one process is raised in all."""
     place = os.path.abspath(local_path(os.fspath(path)))
     if is_remote(os.fspath(path)):
@@ -186,10 +198,7 @@ def _agree(state: dict[str, Any], path: str | Path, party: Party) -> Part:
     tensors: dict[str, Tensor] = {}
     part = Part("", place, party, _take_out(state, (), tensors))
     try:
-        planner, plans = _plan(part, tensors)
-        planned = _together(party, place, lambda: _divide(part, planner, plans))
-        part.plan, part.metadata = planned[0][0][party.rank], planned[0][1]
-        part.pieces = [planner.resolve_data(item).detach() for item in part.plan.items]
+        _plan(part, tensors, plans)
     except BaseException:
         if party.rank == 0 and part.folder:
             shutil.rmtree(part.folder, ignore_errors=True)
@@ -198,34 +207,49 @@ def _agree(state: dict[str, Any], path: str | Path, party: Party) -> Part:
     return part
 
 
-def _plan(part: Part, tensors: dict[str, Tensor]) -> tuple[Any, list[Any]]:
-    """The pieces that each process would write, and the folder for them."""
+def _plan(part: Part, tensors: dict[str, Tensor], plans: Plans) -> None:
+    """Make a folder, and divide the pieces; as before, where nothing in any process is new."""
     from torch.distributed import checkpoint
 
     dcp: Any = checkpoint  # its names are public all the same
     party, planner = part.party, dcp.DefaultSavePlanner()
+    layout = _layout(tensors)
 
-    def begin() -> tuple[str, Any]:
+    def begin() -> tuple[str, bool]:
         if party.rank == 0:
             part.rest = to_plain(part.rest, "checkpoint")
             part.folder = part.reserved.enter_context(reserved_folder(os.path.dirname(part.place)))
             os.makedirs(part.folder, exist_ok=True)
         planner.set_up_planner(tensors, is_coordinator=party.rank == 0)
-        return part.folder, planner.create_local_plan()
+        return part.folder, plans.layout == layout
 
     begun = _together(party, part.place, begin)
     part.folder = begun[0][0]
     part.writer = dcp.FileSystemWriter(part.folder)
     part.writer.set_up_storage_writer(party.rank == 0)
-    return planner, [plan for _, plan in begun]
+    if not all(known for _, known in begun):
+        wishes = _together(party, part.place, planner.create_local_plan)
+        divided = _together(party, part.place, lambda: _divide(part, planner, wishes))
+        plans.layout, plans.plan = layout, divided[0][0][party.rank]
+        plans.metadata = divided[0][1]
+    part.plan, part.metadata = plans.plan, plans.metadata
+    part.writer.prepare_local_plan(part.plan)
+    part.pieces = [planner.resolve_data(item).detach() for item in part.plan.items]
+
+
+def _layout(tensors: dict[str, Tensor]) -> tuple[Any, ...]:
+    """All that decides who writes what."""
+    every: dict[str, Any] = tensors
+    return tuple(
+        (key, tensor.shape, tensor.dtype, tensor.placements, tensor.device_mesh)
+        for key, tensor in every.items()
+    )
 
 
 def _divide(part: Part, planner: Any, plans: list[Any]) -> tuple[Any, Any] | None:
     """Give each piece to one process; on rank 0."""
     if part.party.rank != 0:
-        part.writer.prepare_local_plan(plans[part.party.rank])
         return None
-    part.writer.prepare_local_plan(plans[0])
     plans, metadata = planner.create_global_plan(plans)
     return part.writer.prepare_global_plan(plans), metadata
 

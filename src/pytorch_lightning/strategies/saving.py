@@ -15,6 +15,7 @@ class Saving(ABC):
     """Files of a run: one process writes them, and all hear of it where that fails."""
 
     _checkpoint_io: CheckpointIO | None
+    _unsettled = False  # something was saved or removed since all processes heard how that went
 
     @property
     @abstractmethod
@@ -72,7 +73,7 @@ class Saving(ABC):
             CheckpointError: It could not be written, in some process.
         """
         found = self.background
-        if found is not None:
+        if found is not None and self._unsettled:
             found.wait_for_room(path)
             self.finish_saves()
 
@@ -85,6 +86,7 @@ class Saving(ABC):
         found = self.background
         if found is None:
             return
+        self._unsettled = False
         error: Exception | None = None
         try:
             found.settle()
@@ -104,6 +106,7 @@ class Saving(ABC):
         storage_options: Any | None = None,
     ) -> None:
         """Write a checkpoint, on one process."""
+        self._unsettled = True
         if self.is_global_zero:
             self.checkpoint_io.save_checkpoint(
                 checkpoint, filepath, storage_options=storage_options
@@ -118,5 +121,6 @@ class Saving(ABC):
 
     def remove_checkpoint(self, filepath: str | Path) -> None:
         """Delete a checkpoint, on one process."""
+        self._unsettled = True
         if self.is_global_zero:
             self.checkpoint_io.remove_checkpoint(filepath)

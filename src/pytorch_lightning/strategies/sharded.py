@@ -17,7 +17,7 @@ from torch.optim import LBFGS, Optimizer
 from pytorch_lightning.checkpoint import schema
 from pytorch_lightning.checkpoint.atomic import local_path, remove_path
 from pytorch_lightning.checkpoint.sharded import Party, is_sharded, load_sharded, save_sharded
-from pytorch_lightning.checkpoint.sharded_save import stage_sharded
+from pytorch_lightning.checkpoint.sharded_save import Plans, stage_sharded
 from pytorch_lightning.strategies.gathering import NoExchange, call, is_unit, passage
 from pytorch_lightning.strategies.parallel import ParallelStrategy
 from pytorch_lightning.strategies.placement import load_optimizer_states
@@ -44,6 +44,7 @@ class ShardedStrategy(ParallelStrategy, ABC):
         self._root: Any | None = None
         self._passages: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
         self._manual = False
+        self._plans = Plans()
 
     @property
     def is_distributed(self) -> bool:
@@ -287,7 +288,8 @@ class ShardedStrategy(ParallelStrategy, ABC):
         if background is None or not background.saves_in_background:
             save_sharded(checkpoint, filepath, self.party)
             return
-        part = stage_sharded(checkpoint, filepath, self.party, background.stage)
+        self._unsettled = True
+        part = stage_sharded(checkpoint, filepath, self.party, background.stage, self._plans)
         part.is_abandoned = background.is_abandoned
         background.hand_over(part.write_apart)
 
@@ -343,6 +345,7 @@ class ShardedStrategy(ParallelStrategy, ABC):
     def teardown(self) -> None:
         """End the parts; the module and its optimizers stay where they are, divided."""
         self._through, self._root, self._manual = call, None, False
+        self._plans = Plans()  # they hold meshes
         module, self._lightning_module = self._lightning_module, None
         optimizers, self._optimizers = self._optimizers, []
         try:
