@@ -9,6 +9,7 @@ import torch
 
 from pytorch_lightning.checkpoint.migrate import migrate_checkpoint
 from pytorch_lightning.checkpoint.reader import read_checkpoint
+from pytorch_lightning.utilities.exceptions import CheckpointError
 from pytorch_lightning.utilities.rank_zero import warnings_given
 
 DATA = pathlib.Path(__file__).parent / "data"
@@ -72,15 +73,31 @@ def test_a_file_of_today_passes_without_a_word():
     assert migrated.keys() == checkpoint.keys()
 
 
-def test_a_newer_file_is_read_with_one_warning():
-    checkpoint = {"pytorch-lightning_version": "99.1.0", "state_dict": {}}
+def test_a_newer_file_of_this_layout_is_read_with_one_warning():
+    checkpoint = {"pytorch-lightning_version": "2.99.0", "state_dict": {}}
     warnings_given.clear()
-    with pytest.warns(UserWarning, match="release 99.1.0"):
+    with pytest.warns(UserWarning, match="release 2.99.0"):
         migrated = migrate_checkpoint(checkpoint)
     assert migrated == checkpoint
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         migrate_checkpoint(checkpoint)
+
+
+def test_a_file_of_a_newer_layout_is_an_error_with_its_name():
+    checkpoint = {"pytorch-lightning_version": "3.1.0", "state_dict": {}}
+    with pytest.raises(CheckpointError, match=r"'a\.ckpt' was saved by release 3.1.0.*up to 2.x"):
+        migrate_checkpoint(checkpoint, "a.ckpt")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"loops": {"fit_loop": 3}}, {"epoch": "x", "global_step": []}, {"epoch": 1, "global_step": 1,
+      "optimizer_states": 3}, {"callbacks": 3, "early_stop_callback_wait": 1}],
+)  # fmt: skip
+def test_counters_that_no_release_wrote_are_an_error_with_the_name(wrong):
+    with pytest.raises(CheckpointError, match=r"'a\.ckpt' has counters or states"):
+        migrate_checkpoint({"state_dict": {}, **wrong}, "a.ckpt")
 
 
 @pytest.mark.parametrize("version", ["2.6.6", "2.6.6+own.0.1.0", "2.6.6.post1", "strange", None, 3])

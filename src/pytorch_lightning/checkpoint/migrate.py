@@ -1,9 +1,11 @@
 """Checkpoints of earlier releases, brought to today's layout in memory."""
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from pytorch_lightning.utilities.exceptions import CheckpointError
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, warnings_given
 
 LAYOUT_OF = "2.6.6"
@@ -36,19 +38,32 @@ _OLD_CALLBACK_KEYS = {
 _FORMER_PART_OF_KEY = re.compile(r"(^ModelCheckpoint\{.*), 'save_on_train_epoch_end': \w+")
 
 
-def migrate_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Any]:
+def migrate_checkpoint(checkpoint: dict[str, Any], source: Any = None) -> dict[str, Any]:
     """Bring a checkpoint of releases 0.x to 2.x to today's layout.
 
     What is found decides, hardly ever the version that the file claims, and it does no harm to
     call this twice. The dictionary that is passed stays as it was.
+
+    Args:
+        source: Where it comes from, for the error.
+
+    Raises:
+        CheckpointError: It is of a major release to come, or of none.
     """
-    _warn_if_newer(checkpoint.get(_VERSION_KEY))
+    _refuse_newer(checkpoint.get(_VERSION_KEY), source)
     migrated = dict(checkpoint)
-    _lift_hyperparameters(migrated)
-    _lift_scaler(migrated)
-    _lift_callbacks(migrated)
-    if "state_dict" in migrated:
-        _lift_loops(migrated)
+    try:
+        _lift_hyperparameters(migrated)
+        _lift_scaler(migrated)
+        _lift_callbacks(migrated)
+        if "state_dict" in migrated:
+            _lift_loops(migrated)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{_named(source)} has counters or states of callbacks that no release wrote "
+            f"({type(error).__name__}: {error}). Use another one, or load its weights alone by "
+            "`Module.load_state_dict`."
+        ) from error
     if migrated.keys() != checkpoint.keys() or any(
         migrated[key] is not checkpoint[key] for key in migrated
     ):
@@ -60,7 +75,18 @@ def migrate_checkpoint(checkpoint: dict[str, Any]) -> dict[str, Any]:
     return migrated
 
 
-def _warn_if_newer(version: Any) -> None:
+def _named(source: Any) -> str:
+    return repr(os.fspath(source)) if isinstance(source, str | os.PathLike) else "The checkpoint"
+
+
+def _refuse_newer(version: Any, source: Any) -> None:
+    """Refuse the layout of another major release; that of 2.x has only ever grown."""
+    if _release(version)[:1] > _release(LAYOUT_OF)[:1]:
+        raise CheckpointError(
+            f"{_named(source)} was saved by release {version}; this one reads up to "
+            f"{LAYOUT_OF.partition('.')[0]}.x. Load it with that release, or take its weights: "
+            "`model.load_state_dict(torch.load(path, weights_only=True)['state_dict'])`."
+        )
     if _release(version) > _release(LAYOUT_OF):
         warnings_given.warn(
             f"The checkpoint was written by release {version}, and this one knows the layout of "

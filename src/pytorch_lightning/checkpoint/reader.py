@@ -20,6 +20,7 @@ from pytorch_lightning.checkpoint.rebuild import Refused, Resolver, refuse
 from pytorch_lightning.checkpoint.seal import ends_as_written, hash_before_seal, seal_of
 from pytorch_lightning.checkpoint.unpickle import Inert, Machine, Malformed
 from pytorch_lightning.utilities.exceptions import CheckpointError
+from pytorch_lightning.utilities.rank_zero import warnings_given
 
 
 class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
@@ -41,6 +42,8 @@ def read_checkpoint(
         CheckpointError: The file is no checkpoint, is damaged, or holds more than data.
         CheckpointNotFoundError: There is no such file; it is a `FileNotFoundError` too.
     """
+    if weights_only is not False:
+        _warn_of_torch()
     with _opened(path) as (file, name):
         size = file.seek(0, os.SEEK_END)
         try:
@@ -66,6 +69,16 @@ def read_checkpoint(
     except CheckpointError as error:
         raise CheckpointError(f"{name!r}: {error}") from error.__cause__
     return restored
+
+
+def _warn_of_torch() -> None:
+    """Say once that this torch has a reader with a hole; other programs here may use it."""
+    if (*map(int, torch.__version__.split(".")[:2]),) < (2, 10):
+        warnings_given.warn(
+            f"`torch.load(weights_only=True)` of torch {torch.__version__} can be made to write "
+            "where it should not (CVE-2026-24747). This reader does not use it, but tools around "
+            "it may: update to torch 2.10 or later before you open files of strangers."
+        )
 
 
 def verify_checkpoint(path: str | Path) -> None:

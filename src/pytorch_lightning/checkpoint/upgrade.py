@@ -2,12 +2,14 @@
 
 import argparse
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from pytorch_lightning.checkpoint.io import TorchCheckpointIO
 from pytorch_lightning.checkpoint.migrate import LAYOUT_OF, migrate_checkpoint
 from pytorch_lightning.checkpoint.reader import read_checkpoint
+from pytorch_lightning.utilities.exceptions import CheckpointError
 
 _VERSION_KEY = "pytorch-lightning_version"
 
@@ -21,7 +23,7 @@ def upgrade_file(path: Path, *, map_to_cpu: bool = False) -> Path:
     Returns:
         Where the file was copied to before.
     """
-    checkpoint = migrate_checkpoint(read_checkpoint(path, "cpu" if map_to_cpu else None))
+    checkpoint = migrate_checkpoint(read_checkpoint(path, "cpu" if map_to_cpu else None), path)
     checkpoint[_VERSION_KEY] = str(LAYOUT_OF)
     backup = path.with_name(path.name + ".bak")
     shutil.copy2(path, backup)
@@ -50,9 +52,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     found = files_at(options.path, options.extension)
     if not found:
         parser.error(f"no *{options.extension} below {str(options.path)!r}: pass --extension")
+    failures = 0
     for file in found:
-        backup = upgrade_file(file, map_to_cpu=options.map_to_cpu)
-        print(f"{file}: upgraded; the original is {backup}")
+        try:
+            backup = upgrade_file(file, map_to_cpu=options.map_to_cpu)
+        except CheckpointError as error:
+            failures += 1
+            print(f"not upgraded: {error}", file=sys.stderr)
+        else:
+            print(f"{file}: upgraded; the original is {backup}")
+    if failures:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

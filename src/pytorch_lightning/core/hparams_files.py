@@ -2,17 +2,22 @@
 
 import argparse
 import ast
+import contextlib
 import csv
 import io
 import os
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
+from pytorch_lightning.core.plain_yaml import LARGEST, read_plain_yaml
 from pytorch_lightning.loggers.files import read_text, write_text
 from pytorch_lightning.loggers.utilities import to_plain, write_hparams
 from pytorch_lightning.utilities import paths
+from pytorch_lightning.utilities.exceptions import CheckpointError
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
+
+_LONGEST_LITERAL = 10_000
 
 __all__ = [
     "load_hparams_from_tags_csv",
@@ -46,30 +51,8 @@ def load_hparams_from_yaml(config_yaml: str | Path, use_omegaconf: bool = True) 
     """
     if not _there(config_yaml):
         return {}
-    import yaml
-
-    return yaml.load(read_text(os.fspath(config_yaml)), Loader=_plain_loader(yaml)) or {}
-
-
-def _plain_loader(yaml: Any) -> Any:
-    """A safe loader that also reads files with Python tags, without making what they name."""
-
-    class PlainLoader(yaml.SafeLoader):  # type: ignore[misc]  # yaml is imported on use
-        pass
-
-    def plain(loader: Any, _tag: str, node: Any) -> Any:
-        if isinstance(node, yaml.MappingNode):
-            return loader.construct_mapping(node, deep=True)
-        if isinstance(node, yaml.SequenceNode):
-            return loader.construct_sequence(node, deep=True)
-        return loader.construct_scalar(node)
-
-    def tuple_of(loader: Any, node: Any) -> tuple[Any, ...]:
-        return tuple(loader.construct_sequence(node, deep=True))
-
-    PlainLoader.add_constructor("tag:yaml.org,2002:python/tuple", tuple_of)
-    PlainLoader.add_multi_constructor("tag:yaml.org,2002:python/", plain)
-    return PlainLoader
+    with _named_if_unreadable(config_yaml):
+        return read_plain_yaml(_read_limited(config_yaml)) or {}
 
 
 def save_hparams_to_yaml(
@@ -91,8 +74,9 @@ def load_hparams_from_tags_csv(tags_csv: str | Path) -> dict[str, Any]:
     """Read hyper-parameters from a CSV file with the columns `key` and `value`."""
     if not _there(tags_csv):
         return {}
-    rows = csv.DictReader(io.StringIO(read_text(os.fspath(tags_csv))))
-    return {row["key"]: _value_of(row["value"]) for row in rows}
+    with _named_if_unreadable(tags_csv):
+        rows = csv.DictReader(io.StringIO(_read_limited(tags_csv)))
+        return {row["key"]: _value_of(row["value"]) for row in rows}
 
 
 def save_hparams_to_tags_csv(
@@ -108,10 +92,31 @@ def save_hparams_to_tags_csv(
 
 
 def _value_of(text: str) -> Any:
+    if len(text) > _LONGEST_LITERAL:
+        return text
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text
+
+
+def _read_limited(path: str | Path) -> str:
+    place = os.fspath(path)
+    if os.path.exists(place) and not os.path.isfile(place):
+        raise ValueError("it is no file")
+    if os.path.isfile(place) and os.path.getsize(place) > LARGEST:
+        raise ValueError(f"it is larger than {LARGEST} bytes")
+    return read_text(place)
+
+
+@contextlib.contextmanager
+def _named_if_unreadable(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # yaml, csv and codecs have errors of their own
+        raise CheckpointError(
+            f"{str(path)!r} could not be read as hyper-parameters: {error}"
+        ) from error
 
 
 def _as_dict(hparams: Any) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def load_datamodule(
 
 
 def _read(path: Any, map_location: Any, weights_only: bool | None) -> dict[str, Any]:
-    return migrate_checkpoint(read_any(path, map_location, weights_only))
+    return migrate_checkpoint(read_any(path, map_location, weights_only), path)
 
 
 def _construct(

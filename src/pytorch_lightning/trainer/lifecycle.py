@@ -327,10 +327,10 @@ def _restore(
         return None
     rank_zero_info(f"Restoring states from the checkpoint at {path}")
     checkpoint = run.strategy.load_checkpoint(path, weights_only=weights_only)
-    checkpoint = migrate_checkpoint(checkpoint)
+    checkpoint = migrate_checkpoint(checkpoint, path)
     if run.strategy.precision_plugin.widens:
         run.strategy.precision_plugin.convert_module(run.module)
-    snapshot.restore_weights(run, checkpoint)
+    snapshot.restore_weights(run, checkpoint, path)
     snapshot.restore_datamodule(run, checkpoint)
     snapshot.restore_callbacks(run, trainer.callbacks, checkpoint, trainer)
     return checkpoint
@@ -456,7 +456,7 @@ def _detach(trainer: "pl.Trainer", run: Run) -> None:
 def _fail(trainer: "pl.Trainer", run: Run, error: BaseException) -> None:
     """An error anywhere: everybody hears of it, everybody tears down, the first error stays."""
     add_note(run, error)
-    run.failed = True
+    run.failed = not run.leaves_together
     trainer.state.status = TrainerStatus.INTERRUPTED
     if isinstance(error, KeyboardInterrupt):
         rank_zero_info("Interrupted by the user: tearing down.")
