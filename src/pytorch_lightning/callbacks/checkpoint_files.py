@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pytorch_lightning.checkpoint.atomic import (
-    place_folder,
     replace_file,
     replace_with_folder,
     replace_with_link,
-    reserved_folder,
 )
 from pytorch_lightning.utilities import paths
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -70,9 +68,7 @@ def copy_checkpoint(source: str, target: str) -> None:
     if paths.is_remote(target):
         paths.get_filesystem(target).copy(source, target, recursive=paths.is_dir(source))
     elif os.path.isdir(paths.local(source)):
-        with reserved_folder(os.path.dirname(target)) as temporary:
-            shutil.copytree(paths.local(source), temporary)
-            place_folder(temporary, target)
+        replace_with_folder(target, paths.local(source))
     else:
         copy_file(paths.local(source), target)
 

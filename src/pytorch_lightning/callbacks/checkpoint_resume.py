@@ -1,5 +1,6 @@
 """What a killed run left on disk, seen by the run that goes on from one of its files."""
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -8,6 +9,7 @@ from pytorch_lightning.callbacks.checkpoint_records import all_kept, claims, not
 from pytorch_lightning.checkpoint.peek import Header, read_header, read_step
 from pytorch_lightning.checkpoint.retention import deletable
 from pytorch_lightning.utilities import paths
+from pytorch_lightning.utilities.leftovers import remove_leftovers
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -41,6 +43,10 @@ class Found(NamedTuple):
 
 def look_around(callback: "ModelCheckpoint", trainer: "pl.Trainer") -> Found:
     """Compare the records of the file resumed from with what is on disk."""
+    folder = str(callback.dirpath)
+    if not paths.is_remote(folder):
+        with contextlib.suppress(OSError):  # there may be no such folder
+            remove_leftovers(folder)
     fallen = may_delete(callback, trainer, callback._fallen)
     start = os.fspath(trainer.ckpt_path or "")
     header = read_header(start)

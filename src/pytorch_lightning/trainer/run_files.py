@@ -1,5 +1,6 @@
 """The checkpoints that a run may have left: in the folders of its callbacks, and beside them."""
 
+import contextlib
 import os
 import re
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from pytorch_lightning.checkpoint.sharded import is_sharded
 from pytorch_lightning.loggers.utilities import versions_before
 from pytorch_lightning.trainer.requeue import files_of_this_job
 from pytorch_lightning.utilities import paths
+from pytorch_lightning.utilities.leftovers import remove_leftovers
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -75,6 +77,7 @@ def _folder(trainer: "pl.Trainer", callback: Any) -> str:
 def _files(folder: str, callback: Any, depth: int) -> list[str]:
     """The checkpoints in a folder, and in those below it that the template of names makes."""
     found: list[str] = []
+    _undo_broken_moves(folder)
     for name in paths.list_names(folder):
         path = paths.join(folder, name)
         if name.startswith("."):
@@ -85,6 +88,13 @@ def _files(folder: str, callback: Any, depth: int) -> list[str]:
         elif depth and paths.is_dir(path):
             found += _files(path, callback, depth - 1)
     return found
+
+
+def _undo_broken_moves(folder: str) -> None:
+    """Give a folder that had made way for a new one its name back, if its writer is dead."""
+    if not paths.is_remote(folder):
+        with contextlib.suppress(OSError):  # there is no such folder, or one may only read it
+            remove_leftovers(paths.local(folder))
 
 
 def _stem(folder: str, path: str) -> str:
