@@ -37,6 +37,11 @@ def saves_alone(trainer: "pl.Trainer") -> bool:
     return bool(trainer.world_size == 1 or trainer.is_global_zero and trainer.strategy.saves_alone)
 
 
+def leaves_together(trainer: "pl.Trainer") -> bool:
+    """Whether a signal ends the run in all processes after the same batch: they can save it."""
+    return trainer._run is not None and trainer._run.leaves_together
+
+
 def _portable(error: Exception) -> Exception:
     """The error itself, or its words where it cannot travel."""
     try:

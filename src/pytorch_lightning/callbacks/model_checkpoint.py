@@ -11,7 +11,7 @@ from weakref import proxy
 
 from torch import Tensor
 
-from pytorch_lightning.callbacks.agreement import decide_once, saves_alone
+from pytorch_lightning.callbacks.agreement import decide_once, leaves_together, saves_alone
 from pytorch_lightning.callbacks.checkpoint import Checkpoint
 from pytorch_lightning.callbacks.checkpoint_files import (
     check_linkable,
@@ -250,12 +250,16 @@ class ModelCheckpoint(Checkpoint):
         pl_module: "pl.LightningModule",
         exception: BaseException,
     ) -> None:
-        if not self.save_on_exception or not self._may_save(trainer) or not saves_alone(trainer):
+        together = leaves_together(trainer)
+        if not self.save_on_exception or not self._may_save(trainer):
+            return
+        if not together and not saves_alone(trainer):
             return
         try:
             self._flight.wait(self)
-            turn = turn_of_exception(self, trainer)
-            self._carry_out(trainer, turn, alone=True)
+            decide = partial(turn_of_exception, self, trainer)
+            turn = decide_once(trainer, decide) if together else decide()
+            self._carry_out(trainer, turn, alone=not together)
         except Exception as error:  # must not hide what ended the run
             rank_zero_warn(f"`ModelCheckpoint(save_on_exception=True)` could not save: {error}")
         else:

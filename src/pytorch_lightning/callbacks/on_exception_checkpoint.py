@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING, Any
 
-from pytorch_lightning.callbacks.agreement import saves_alone
+from pytorch_lightning.callbacks.agreement import leaves_together, saves_alone
 from pytorch_lightning.callbacks.checkpoint import Checkpoint
 from pytorch_lightning.utilities import paths
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 class OnExceptionCheckpoint(Checkpoint):
     """Saves a checkpoint when fit fails; the next fit without `ckpt_path` continues from it.
 
-    The file is removed once a fit has ended well. Of several processes the first one writes it,
-    without waiting for the others; sharded states need all of them, and are not kept.
+    The file is removed once a fit has ended well. After Ctrl-C or SIGTERM all processes write it;
+    after an error the first one, without waiting for the others. Sharded states need all of them,
+    and are not kept then.
 
     Args:
         dirpath: The folder to write to.
@@ -53,10 +54,14 @@ class OnExceptionCheckpoint(Checkpoint):
     def on_exception(self, trainer: "pl.Trainer", *_: Any, **__: Any) -> None:
         self._failed = True
         # Before training has begun there is nothing new, and a file of before may be better.
-        if not self._has_trained or trainer.fast_dev_run or not saves_alone(trainer):
+        if not self._has_trained or trainer.fast_dev_run:
+            return
+        together = leaves_together(trainer)
+        if not together and not saves_alone(trainer):
             return
         try:
-            trainer._save_alone(self.ckpt_path)
+            save = trainer.save_checkpoint if together else trainer._save_alone
+            save(self.ckpt_path)
         except Exception as error:  # must not hide what ended the run
             rank_zero_warn(f"The state could not be kept at {self.ckpt_path!r}: {error}")
 

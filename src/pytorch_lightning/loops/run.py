@@ -103,4 +103,5 @@ class Run:
     goes_on: bool = False  # from where a run that ended had come to, rather than from an old file
     start_is_chosen: bool = False  # by us, so that the file it starts from is kept like any other
     before_end: Callable[[], None] = lambda: None  # a signal ends the run here, on all ranks
+    leaves_together: bool = False  # and so it did
     pace: int = 1  # after so many batches of an evaluation ranks ask each other for signals

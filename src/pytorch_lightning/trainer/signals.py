@@ -72,6 +72,7 @@ def _before_end(trainer: "pl.Trainer", run: Run, requeue: Requeue | None) -> Non
     """All ranks are at the same batch, and leave after it."""
     if (found := watch()) is not None:
         found.heed()
+    run.leaves_together = True
     kept = requeue is not None and requeue.save_if_wanted()
     if run.state.terminated:
         keep_for_restart(trainer, run, kept_already=kept)
