@@ -240,22 +240,27 @@ def _modes(run: Run) -> list[str]:
 # --- back ---------------------------------------------------------------------------------------
 
 
-def restore_weights(run: Run, checkpoint: dict[str, Any]) -> None:
-    """Weights and the module's own hook; the file may be of another model."""
+def restore_weights(run: Run, checkpoint: dict[str, Any], path: Any = None) -> None:
+    """Weights and the module's own hook; the file may be of another model.
+
+    Args:
+        path: Where the checkpoint comes from, for errors.
+    """
+    file = "The checkpoint" if path is None else f"The checkpoint {str(path)!r}"
     module = run.module
     if is_overridden_hook(module, "on_load_checkpoint"):
         with run.session.inside("on_load_checkpoint"):
             module.on_load_checkpoint(checkpoint)
     if "state_dict" not in checkpoint:
         raise CheckpointError(
-            "This file holds no `state_dict`: it is no checkpoint of a training run; its keys are "
+            f"{file} holds no `state_dict`: it is none of a training run; its keys are "
             f"{list(checkpoint)[:10]}."
         )
     try:
         run.strategy.load_model_state_dict(checkpoint, strict=module.strict_loading)
     except RuntimeError as error:
         raise CheckpointError(
-            f"The checkpoint is of another model than {type(module).__name__}: {error}"
+            f"{file} is of another model than {type(module).__name__}: {error}"
         ) from error
 
 
