@@ -116,12 +116,13 @@ def test_some_batches(name, tally):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ["shuffled", "workers", "stream"])
 def test_interpreters_that_are_started_anew(name, tally):
     module, data, own = CELLS[name]
     data = {"workers": in_workers}.get(name, data)
     own = {**own, "val_data": None}
-    tried = assert_exact_resume(module, data, every=3, ignore=OWN, start="spawn", **own)
+    tried = assert_exact_resume(module, data, every=9, ignore=OWN, start="spawn", **own)
     tally("resume in a new process", tried)
 
 

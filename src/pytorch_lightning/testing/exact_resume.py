@@ -1,5 +1,6 @@
 """Whether a module can be stopped after any batch and resumed as if it had not been."""
 
+import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -134,6 +135,7 @@ def _resume(task: _Task, folder: Path, path: str) -> Story:
 
 def _fit(task: _Task, folder: Path, files: Path | None, path: str | None) -> Story:
     """One run in this process; its story from the first hook after `on_train_start`."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # of this process alone
     story = Story()
     watcher = Watcher(story, files, task.every)
     given = _made(task.options.get("callbacks", ()), list | tuple) or ()
