@@ -31,6 +31,9 @@ def _work(function, args, output):
     try:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
+        sys.stdout, sys.stderr = (
+            open(number, "w", buffering=1, closefd=False) for number in (1, 2)
+        )
         signal.signal(signal.SIGINT, signal.default_int_handler)
         function(*args)
         code = 0
