@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 
 
 def forked(function, *args, limit=60):
@@ -31,9 +32,9 @@ def _work(function, args, output):
     try:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
-        sys.stdout, sys.stderr = (
-            open(number, "w", buffering=1, closefd=False) for number in (1, 2)
-        )
+        sys.stdout = os.fdopen(os.dup(1), "w", buffering=1)  # and not pytest's
+        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+        warnings.showwarning = lambda message, *_: print(message, file=sys.stderr)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         function(*args)
         code = 0
