@@ -174,6 +174,7 @@ def _batches(run: Run, this: Evaluation, source: Any, *, collect: list[Any] | No
             run.publish.evaluation_step(results, x=x + batch_idx)
         if collect is not None:
             collect.append(output)
+        session.batch = output = batch = None  # they end with their step
         if meets is not None and state.val_batch >= meets.at:
             meets.meet(state.val_batch)
         if state.ending:
@@ -193,6 +194,7 @@ def _rewindable(source: Any, run: Run, this: Evaluation) -> Iterator[Any]:
         except StopIteration:
             return
         yield batch
+        del batch
 
 
 def _one_more(run: Run, this: Evaluation) -> tuple[Any, int]:

@@ -127,10 +127,7 @@ def train_batches(run: Run) -> None:
         if run.rewinds:
             run.before_batch = batch_start(run)
         try:
-            batch = data.next_batch() if run.peers is None else run.peers.next_batch(data)
-            if run.avoided and batch is not NO_DATA and (state.epoch, state.batch) in run.avoided:
-                batch = None
-            train_batch(run, batch)
+            train_batch(run, data.next_batch() if run.peers is None else run.peers.next_batch(data))
         except NoMoreBatches:  # the data ended where nobody expected it
             end_of_data(run)
             break
@@ -150,6 +147,8 @@ def train_batch(run: Run, batch: Any) -> None:
     state, hooks, session = run.state, run.hooks, run.session
     run.in_batch = True
     output = None
+    if run.avoided and (state.epoch, state.batch) in run.avoided and batch is not NO_DATA:
+        batch = None
     if batch is None:
         skip_batch(run)
     elif batch is NO_DATA:

@@ -159,6 +159,7 @@ def _batches(run: Run, this: Prediction, step: Callable[[Any, int, int], Any], l
             outputs.append(detach(output, to_cpu=True))
         if wants_indices:
             indices.append(this.current)
+        session.batch = output = batch = None  # they end with their step
         this.batch += 1
         if meets is not None and this.batch >= meets.at:
             meets.meet(this.batch)
