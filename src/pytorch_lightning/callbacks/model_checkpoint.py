@@ -455,7 +455,8 @@ class ModelCheckpoint(Checkpoint):
             "monitor": self.monitor,
             **{name: state[name] for name in RECORDS},
             "dirpath": self.dirpath,
-            **({"turn": turn} if any(turn.values()) else {}),
+            # a file without it is taken for one of another release
+            **({"turn": turn} if self._request is not None or any(turn.values()) else {}),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
