@@ -52,16 +52,19 @@ def local_path(path: str) -> str:
     return path
 
 
-def replace_file(path: str, write: Callable[[BinaryIO], None]) -> None:
+def replace_file(
+    path: str, write: Callable[[BinaryIO], None], *, part_of: str | None = None
+) -> None:
     """Write a file under a temporary name beside its place, then move it there.
 
     Args:
         write: Writes the whole content into the open file that it is given.
+        part_of: The checkpoint that errors name instead of the file.
 
     Raises:
         CheckpointWriteError: The file system refused; it is an `OSError` too.
     """
-    with _refusals_named(path):
+    with _refusals_named(part_of or path):
         if is_remote(path):
             replace_remote(path, write)
         else:

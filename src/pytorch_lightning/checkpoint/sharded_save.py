@@ -92,7 +92,8 @@ class Part:
             self.writer.finish(self.metadata, places)
         hashes[INDEX] = hash_of(os.path.join(self.folder, INDEX))
         rest = {**self.rest, ABOUT: {"format": FORMAT, "hashes": hashes}}
-        replace_file(os.path.join(self.folder, META), partial(write_sealed, rest))
+        meta = os.path.join(self.folder, META)
+        replace_file(meta, partial(write_sealed, rest), part_of=self.place)
         place_folder(self.folder, self.place)
 
     def write_apart(self) -> None:
