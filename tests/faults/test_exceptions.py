@@ -178,7 +178,7 @@ def test_the_first_error_is_the_last_on_the_screen(tally, strict):
 
 PLACES = [
     *("prepare_data", "setup", "configure_model", "configure_optimizers", "train_dataloader"),
-    *("on_fit_start", "on_sanity_check_end", "on_train_start", "on_train_epoch_start"),
+    *("on_fit_start", "on_validation_batch_end", "on_train_start", "on_train_epoch_start"),
     *("on_train_batch_start", "training_step", "on_before_optimizer_step", "optimizer_step"),
     *("on_train_batch_end", "on_validation_start", "on_validation_epoch_end", "on_train_epoch_end"),
     *("on_save_checkpoint", "on_train_end", "on_fit_end", "teardown"),
