@@ -100,7 +100,6 @@ class Requeue:
         checkpoint[JOB] = self.job
         strategy.save_checkpoint(checkpoint, path)
         strategy.finish_saves()  # the queue ends this process at once
-        strategy.finish_saves()
         strategy.barrier("hpc checkpoint")
         rank_zero_info(f"The time of the job is nearly over: saved {path}.")
         return True

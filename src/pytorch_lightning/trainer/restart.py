@@ -29,7 +29,6 @@ def keep_for_restart(trainer: "pl.Trainer", run: Run, *, kept_already: bool) -> 
     try:
         path = callback._keep_for_restart(trainer)
         trainer.strategy.finish_saves()
-        trainer.strategy.finish_saves()
     except Exception as error:  # must not hide why the run ends
         rank_zero_warn(f"The process was asked to end, and its state could not be kept: {error}")
     else:
