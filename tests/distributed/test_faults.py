@@ -58,10 +58,11 @@ def run_script(folder, how, fault, rank) -> Ended:
     return Ended(code, without_waits((folder / "output").read_text()), seconds)
 
 
-def check(ended, how, fault, rank):
+def check(ended, how, fault, rank, within):
     assert ended.code not in (0, None)
-    # A stall begins when the timeout of the group, 2 s, is over.
-    assert ended.seconds < 40  # 10 where the machine has nothing else to do
+    # From the fault to the end of the last process; a stall begins when the timeout of the group,
+    # 2 s, is over.
+    assert ended.seconds < within + 2 * (fault in ("stop", "sleep"))
     killed_root = how == "popen" and fault == "kill" and rank == 0
     by_agent = how == "torchrun" and fault == "kill"
     if by_agent:
@@ -93,13 +94,14 @@ ALL = [
 
 @pytest.mark.parametrize(("how", "fault", "rank"), SOME)
 def test_a_fault_ends_the_job(tmp_path, how, fault, rank):
-    check(run_script(tmp_path, how, fault, rank), how, fault, rank)
+    # 10 where the machine has nothing else to do, as in the long run
+    check(run_script(tmp_path, how, fault, rank), how, fault, rank, within=40)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(("how", "fault", "rank"), [cell for cell in ALL if cell not in SOME])
 def test_every_fault_ends_the_job(tmp_path, how, fault, rank):
-    check(run_script(tmp_path, how, fault, rank), how, fault, rank)
+    check(run_script(tmp_path, how, fault, rank), how, fault, rank, within=10)
 
 
 def test_a_clean_end_says_nothing(tmp_path):
