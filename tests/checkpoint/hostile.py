@@ -4,6 +4,7 @@ import io
 import pickle
 import struct
 import tarfile
+import warnings
 import zipfile
 
 import torch
@@ -205,6 +206,106 @@ def opcodes(marker):
         "contains itself": b"]q\x00h\x00a",
         "text without end": b"\x8d" + struct.pack("<Q", 1 << 60),
         "a frame without end": b"\x95" + struct.pack("<Q", 1 << 60),
+        "a list of empty dictionaries": b"](" + b"}" * 3_000_000 + b"e",
+        "a list of empty sets": b"](" + b"\x8f" * 3_000_000 + b"e",
+        "a memo without end": b"N" + b"\x94" * 6_000_000,
+        "operations without end": b"N0" * 10_000_000 + b"N",
+        "numbers without end": b"](" + b"M\xff\xff" * 14_000_000 + b"e",
+        "the same text as bytes": text("x" * 1_000_000)
+        + b"q\x000]("
+        + (name("_codecs", "encode") + b"q\x010" + (b"h\x01(h\x00tR" * 2_000))
+        + b"e",
+        "the same list as a set": b"]("
+        + b"".join(b"M" + struct.pack("<H", i) for i in range(60_000))
+        + b"eq\x000]("
+        + (name("builtins", "set") + b"q\x010" + b"h\x01h\x00\x85R" * 5_000)
+        + b"e",
+        "deques": name("collections", "deque") + b"q\x000](" + b"h\x00)R" * 1_000_000 + b"e",
+        "numbers that collide": b"}("
+        + b"".join(
+            b"\x8a\x0b" + (i * ((1 << 61) - 1)).to_bytes(11, "little") + b"N"
+            for i in range(1, 60_000)
+        )
+        + b"u",
+        "complex keys that collide": b"\x8f("
+        + b"".join(
+            call(
+                name("builtins", "complex"),
+                b"G" + struct.pack(">d", -1000003.0 * i),
+                b"G" + struct.pack(">d", float(i)),
+            )
+            for i in range(1, 20_000)
+        )
+        + b"\x90",
+        "a fraction of giants": call(
+            name("fractions", "Fraction"),
+            *2 * [b"\x8b" + struct.pack("<i", 1 << 20) + b"\x7f" * (1 << 20)],
+        ),
+        "a giant as a key": b"}"
+        + b"\x8b"
+        + struct.pack("<i", 1 << 24)
+        + b"\x7f" * (1 << 24)
+        + b"q\x000"
+        + b"h\x00Ns" * 100_000,
+        "long texts as keys": b"}"
+        + text("k" * 3_000_000)
+        + b"q\x000"
+        + text("k" * 3_000_000)
+        + b"q\x010"
+        + b"h\x00Nsh\x01Ns" * 300_000,
+        "a tensor that repeats itself": call(
+            name("torch._utils", "_rebuild_device_tensor_from_cpu_tensor"),
+            tensor(storage, 0, (1 << 40,), (0,)),
+            name("torch", "float64"),
+            text("cpu"),
+            b"\x89",
+        ),
+        "a sparse tensor that repeats itself": call(
+            name("torch._utils", "_rebuild_sparse_tensor"),
+            call(name("torch.serialization", "_get_layout"), text("torch.sparse_coo")),
+            tuple_of(
+                call(
+                    TENSOR,
+                    persistent(name("torch", "LongStorage"), "0", "cpu", 1),
+                    number(0),
+                    tuple_of(number(1), number(1 << 40)),
+                    tuple_of(number(0), number(0)),
+                    b"\x89",
+                    b"}",
+                ),
+                tensor(storage, 0, (1 << 40,), (0,)),
+                tuple_of(number(8)),
+            ),
+        ),
+        "a tensor of many dimensions": tensor(storage, 0, (1,) * 100_000, (1,) * 100_000),
+        "a tag of a giant": b"}"
+        + text(TAG)
+        + text("fraction")
+        + b"s"
+        + text(VALUE)
+        + b"]("
+        + (b"\x8b" + struct.pack("<i", 1 << 20) + b"\x7f" * (1 << 20)) * 2
+        + b"es",
+        "a tag whose array repeats itself": b"}"
+        + text(TAG)
+        + text("numpy.array")
+        + b"s"
+        + text(VALUE)
+        + b"]("
+        + text("u1")
+        + b"]("
+        + number(1 << 36)
+        + b"e"
+        + call(
+            TENSOR,
+            persistent(name("torch", "ByteStorage"), "0", "cpu", 8),
+            number(0),
+            tuple_of(number(1 << 36)),
+            tuple_of(number(0)),
+            b"\x89",
+            b"}",
+        )
+        + b"es",
         "an unknown memo": b"j\xff\xff\xff\x7f",
         "an unknown operation": b"\xff",
         "a mark that is missing": b"t",
@@ -245,6 +346,17 @@ def archives(folder, marker):
         pickled(persistent(FLOATS, "../x", "cpu", 2)),
         {"../x": bytes(8)},
     )
+    with zipfile.ZipFile(folder / "twice.ckpt", "w") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        file.writestr("archive/data.pkl", plain)
+        file.writestr("archive/data.pkl", pickled(b"K\x02"))
+    archive(folder / "upon each other.ckpt", plain, {"archive/data/1": bytes(8)})
+    whole = bytearray((folder / "upon each other.ckpt").read_bytes())
+    entries = [at for at in range(len(whole)) if whole[at : at + 4] == b"PK\x01\x02"]
+    whole[entries[-1] + 42 : entries[-1] + 46] = whole[entries[-2] + 42 : entries[-2] + 46]
+    (folder / "upon each other.ckpt").write_bytes(whole)
+    header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    (folder / "safetensors.ckpt").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
     _patched(folder / "huge record.ckpt", plain, 24, struct.pack("<I", 0xFFFFFFF0))
     _patched(folder / "encrypted.ckpt", plain, 8, b"\x01\x00")
     _patched(folder / "overlapping.ckpt", plain, 42, struct.pack("<I", 0x7FFFFFFF))
@@ -279,11 +391,31 @@ def _patched(path, plain, offset, data):
     path.write_bytes(whole)
 
 
-def make(folder, marker):
-    """Write all files; each must be refused."""
+LARGE = ("numbers without end", "operations without end", "a list of empty dictionaries",
+         "a list of empty sets", "a memo without end", "many records")  # fmt: skip
+
+
+def make(folder, marker, *, large=False):
+    """Write all files, or those that take long to read; each must be refused."""
     for title, value in opcodes(marker).items():
+        if (title in LARGE) is not large:
+            continue
         archive(folder / f"{title}.ckpt", pickled(value))
-    archives(folder, marker)
+    if large:
+        many_records(folder / "many records.ckpt")
+    else:
+        archives(folder, marker)
+
+
+def many_records(path):
+    """An archive whose list of records is nearly all of it."""
+    archive(path, pickled(b"K\x01"))
+    whole = path.read_bytes()
+    at, end = whole.index(b"PK\x01\x02"), whole.index(b"PK\x05\x06")
+    entry = whole[at : whole.index(b"PK\x01\x02", at + 1)] * 600_000
+    tail = bytearray(whole[end:])
+    tail[12:16] = struct.pack("<I", len(entry))
+    path.write_bytes(whole[:at] + entry + tail)
 
 
 def make_harmless(folder):

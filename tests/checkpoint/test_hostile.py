@@ -8,6 +8,8 @@ import textwrap
 import pytest
 from tests.checkpoint import hostile
 
+pytestmark = pytest.mark.faults
+
 WATCHER = textwrap.dedent(
     """
     import json, os, resource, sys, time, warnings
@@ -37,7 +39,7 @@ WATCHER = textwrap.dedent(
     for file in sorted(os.listdir(folder)):
         current[0] = os.path.join(folder, file)
         del events[:]
-        memory, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+        memory, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
         try:
             outcome = repr(read_checkpoint(current[0]))[:500]
             kind = "loaded"
@@ -45,7 +47,7 @@ WATCHER = textwrap.dedent(
             kind, outcome = "refused", str(error)
         except BaseException as error:
             kind, outcome = type(error).__name__, str(error)
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
         results[file] = [kind, outcome, list(events), seconds, grown / 1024]
     current[0] = ""
@@ -74,8 +76,9 @@ def results(tmp_path_factory):
     return outcome
 
 
-def test_there_are_enough_of_them(results):
-    assert len(results) >= 90
+def test_there_are_enough_of_them(results, tally):
+    tally("hostile file", len(results))
+    assert len(results) >= 110
 
 
 def test_each_is_refused_with_its_name(results):
@@ -90,6 +93,18 @@ def test_none_runs_imports_opens_or_writes_anything(results):
 def test_each_is_refused_soon_and_in_little_memory(results):
     slow = {file: r[3:] for file, r in results.items() if r[3] > 5 or r[4] > 500}
     assert slow == {}
+
+
+@pytest.mark.long
+def test_large_ones_too(tmp_path, tally):
+    hostile.archive(tmp_path / "warm.ckpt", hostile.pickled(b"K\x01"))
+    (tmp_path / "files").mkdir()
+    hostile.make(tmp_path / "files", tmp_path / "marker", large=True)
+    outcome = watched(tmp_path / "files", tmp_path / "warm.ckpt")
+    tally("hostile file", len(outcome))
+    for file, (kind, text, events, seconds, grown) in outcome.items():
+        assert kind == "refused" and file in text and events == [], (file, text)
+        assert seconds < 5 and grown < 500, (file, seconds, grown)
 
 
 def test_the_error_names_what_would_have_run(results):

@@ -112,7 +112,9 @@ class Machine:
         if not isinstance(function, Inert) or function.made or not isinstance(args, tuple):
             raise Malformed("a call of what is no name")
         # what is called may copy what it is given, which is one and the same time and again
-        self._spend(_CALL + sum(8 * len(arg) for arg in args if type(arg) in _SIZED))
+        self._spend(
+            _CALL + sum(_SIZED[type(arg)] * len(arg) for arg in args if type(arg) in _SIZED)
+        )
         if function.name in _COPYING:
             self._spend(2 * sum(getattr(arg, "nbytes", 0) for arg in args))
         maker = self._calls.get(function.name)
@@ -255,7 +257,9 @@ class Machine:
 _COPYING = frozenset(
     ("torch._utils._rebuild_device_tensor_from_cpu_tensor", "torch._utils._rebuild_qtensor")
 )
-_SIZED = frozenset((str, bytes, bytearray, list, tuple, dict, set, frozenset, deque))
+_SIZED = {str: 4, bytes: 4, bytearray: 4} | dict.fromkeys(
+    (list, tuple, dict, set, frozenset, deque), 64
+)
 
 
 def _bound(machine: Machine, file: BinaryIO) -> dict[bytes, Callable[[], None]]:
