@@ -136,6 +136,19 @@ def test_a_parameter_that_the_module_lacks_is_named(tmp_path):
         train(Cell(NotStrict), 2, tmp_path, ckpt_path=moments[0].path)
 
 
+def test_a_parameter_that_is_new_is_not_left_out_of_the_training(tmp_path):
+    class Larger(Net):
+        strict_loading = False
+
+        def __init__(self):
+            super().__init__()
+            self.other = nn.Linear(4, 1)
+
+    _, moments = train(Cell(), 1, tmp_path, save_in="on_train_batch_end")
+    with pytest.raises(CheckpointError, match="does not fit Adam"):
+        train(Cell(Larger), 2, tmp_path, ckpt_path=moments[0].path)
+
+
 def _grown(folder, epochs, path):
     pl.seed_everything(1 if path is None else 2, verbose=False)
     trainer = pl.Trainer(

@@ -1,12 +1,13 @@
 """Which parameters each group of an optimizer holds: kept by name, rebuilt before a resume."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 
 from pytorch_lightning.utilities.exceptions import CheckpointError
+from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 Groups = list[list[str | None]]  # names by group; None is no parameter of the module
 
@@ -21,12 +22,20 @@ def groups_of(module: nn.Module, optimizers: Sequence[Optimizer]) -> list[Groups
 
 
 def regroup(
-    module: nn.Module, optimizers: Sequence[Optimizer], saved: Sequence[Sequence[Sequence[Any]]]
+    module: nn.Module,
+    optimizers: Sequence[Optimizer],
+    saved: Sequence[Sequence[Sequence[Any]]],
+    *,
+    known: Collection[str],
 ) -> None:
     """Give each optimizer the groups that it had when it was saved.
 
     A run may add groups (`optimizer.add_param_group`), empty them or change their order, of which
     `configure_optimizers` knows nothing. Settings and states come with the optimizer's own state.
+
+    Args:
+        known: Names of the weights in the file. A parameter that is none of them is new, and no
+            run has taken it out of its group.
 
     Raises:
         CheckpointError: If the module lacks a parameter that an optimizer had.
@@ -47,7 +56,14 @@ def regroup(
                 f"{', '.join(unknown[:5])}{', ...' if len(unknown) > 5 else ''}. Make them in "
                 "`__init__` or `configure_model`, not while training."
             )
-        _regroup(optimizer, wanted, parameters)
+        left_out = {n for group in found[index] for n in group if n is not None}
+        left_out -= {name for group in wanted for name in group}
+        if left_out <= set(known):  # else said where the states are loaded
+            _regroup(optimizer, wanted, parameters)
+            rank_zero_info(
+                f"Optimizer {index} goes on with the parameter groups of the checkpoint, which "
+                "are others than those of `configure_optimizers`."
+            )
 
 
 def _regroup(

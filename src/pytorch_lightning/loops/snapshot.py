@@ -333,7 +333,8 @@ def restore_training(run: Run, checkpoint: dict[str, Any]) -> None:
     schema.require_training_state(checkpoint)
     own = (checkpoint.get("loops") or {}).get(schema.OWN)
     if own is not None:
-        regroup(run.module, run.raw_optimizers, own.get("groups", []))
+        known = checkpoint.get("state_dict", {})
+        regroup(run.module, run.raw_optimizers, own.get("groups", []), known=known)
     _restore_optimizers(run, checkpoint)
     if own is None:
         _say_foreign(run)
