@@ -178,7 +178,7 @@ class Trainer(ArgparseBridge):
         Args:
             train_dataloaders: Any iterable of batches, a collection of such, or a datamodule.
             val_dataloaders: Likewise, for validation.
-            ckpt_path: Continue from there: a path or URL, 'best', 'last' or 'hpc'.
+            ckpt_path: Continue from there: a path or URL, 'best', 'last', 'auto' or 'hpc'.
             weights_only: False lets the checkpoint run code: only for files that you trust.
         """
         given = (train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
