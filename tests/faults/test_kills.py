@@ -13,7 +13,7 @@ from pytorch_lightning.checkpoint.peek import read_step
 from pytorch_lightning.checkpoint.reader import verify_checkpoint
 from pytorch_lightning.checkpoint.sharded import is_sharded, verify_sharded
 
-LONG_CHAINS = 32  # of each way, with 3 kills each
+LONG_CHAINS = 44  # of each way, with 3 kills each
 
 
 @pytest.fixture(scope="module")
