@@ -26,12 +26,16 @@ class Fault(NamedTuple):
         return f"{who} failed first: {self.text}"
 
 
-def fault_of(rank: int, error: BaseException, where: str = "") -> Fault:
-    """An exception as a fault, with its notes and its stack."""
+def fault_of(rank: int, error: BaseException, where: str = "", awaited: str = "") -> Fault:
+    """An exception as a fault, with its notes and its stack.
+
+    Args:
+        awaited: The ranks that it waited for, if anybody knows.
+    """
     message = str(error)
     text = type(error).__name__ + (f": {message}" if message else "")
     if "Timed out waiting" in message:
-        text += " (it waited for the others; where they are is told below)"
+        text += f" (it waited for {awaited or 'the others; where they are is told below'})"
     notes = [where, *getattr(error, "__notes__", ())]
     place = "; ".join(note for note in notes if note)
     stack = "".join(traceback.format_exception(type(error), error, error.__traceback__))

@@ -23,6 +23,7 @@ STILL = 2.0
 SURE = 1.5
 """Seconds in which nobody moves, before it is called an error."""
 _EVERY = 0.5
+_MOST_NAMED = 8
 
 
 class Stand(NamedTuple):
@@ -130,6 +131,27 @@ def waits_in_vain(texts: Sequence[str], begun: Mapping[str, int]) -> str | None:
             if any(stand.begun.get(name, 0) > count for name, count in begun.items()):
                 return f"rank {rank} in {stand.where}"
     return None
+
+
+def awaited(texts: Sequence[str], rank: int, begun: Mapping[str, int]) -> str:
+    """The ranks that have not come to where this one is, and where they stand; in words.
+
+    Args:
+        texts: What `Board.stands` gave.
+        rank: Of this process.
+        begun: By this process.
+    """
+    late = []
+    for other, text in enumerate(texts):
+        stand = Stand(*json.loads(text)) if text else None
+        if other == rank:
+            continue
+        if stand is None:
+            late.append(f"rank {other}, which does not say where it is")
+        elif any(stand.begun.get(name, 0) < count for name, count in begun.items()):
+            late.append(f"rank {other} in {stand.where or '?'}")
+    nobody_told = len(texts) > 2 and not any(texts)
+    return "" if nobody_told else "; ".join(late[:_MOST_NAMED])
 
 
 def _crosses(one: Stand, other: Stand) -> bool:

@@ -26,7 +26,7 @@ from pytorch_lightning.distributed.faults import (
 )
 from pytorch_lightning.distributed.rendezvous import is_cut
 from pytorch_lightning.distributed.roll_call import Mate, this_machine
-from pytorch_lightning.distributed.standstill import Standstill
+from pytorch_lightning.distributed.standstill import Standstill, awaited, collectives_begun
 
 GRACE = 5.0
 """Seconds in which the main thread may end by itself, after another rank has failed."""
@@ -49,6 +49,8 @@ class Watch:
         self.failed = False
         self.cause: Fault | None = None
         """Why the main thread failed, if another rank was the first."""
+        self.awaited = ""
+        """Who did not come to the collective in which the main thread ran out of time."""
         self.exit_code = 1
         self._fault: Fault | None = None
         self._crossing: Fault | None = None  # ranks wait for each other, within a run or not
@@ -130,7 +132,8 @@ class Watch:
         Returns:
             The first fault of the run, if it was another rank's.
         """
-        own = fault_of(self.rank, error, where)
+        self.awaited = self._awaited(error)
+        own = fault_of(self.rank, error, where, self.awaited)
         self._wake_mates()  # who keeps the store may be stopped
         first = self._fault
         if speaks_of_others(error):
@@ -173,6 +176,14 @@ class Watch:
             return Fault(0, _STORE_GONE)
         found: Fault | None = within(3, lambda: board.post(fault))
         return found
+
+    def _awaited(self, error: BaseException) -> str:
+        """Who did not come to a collective that ran out of time, and where that rank is."""
+        board, line = self.board, self._line
+        if "Timed out waiting" not in str(error) or board is None or line is None or is_cut(line):
+            return ""
+        texts: list[str] = within(2, lambda: board.stands(self._world)) or []
+        return awaited(texts, self.rank, collectives_begun())
 
     def _earlier(self) -> Fault | None:
         """A fault of somebody else, which may take a moment to be known."""
@@ -353,14 +364,19 @@ def report_fault(error: BaseException, where: str = "") -> Fault | None:
     if found.failed:
         return found.cause
     first = found.fail(error, where)
-    if first is None:
-        return None
-    print(f"[rank {found.rank}] {first}", file=sys.stderr, flush=True)
-    if sys.version_info >= (3, 11):
-        error.add_note(str(first))
-    else:
-        error.__dict__.setdefault("__notes__", []).append(str(first))
+    if first is not None:
+        print(f"[rank {found.rank}] {first}", file=sys.stderr, flush=True)
+        _note(error, str(first))
+    elif found.awaited:
+        _note(error, f"rank {found.rank} waited for {found.awaited}")
     return first
+
+
+def _note(error: BaseException, text: str) -> None:
+    if sys.version_info >= (3, 11):
+        error.add_note(text)
+    else:
+        error.__dict__.setdefault("__notes__", []).append(text)
 
 
 def finish_run() -> None:
