@@ -130,6 +130,7 @@ def check_end(reports, victim, kind):
     if kind.counted_as == "stall of a rank":
         patient = next(report for report in reports if report.rank != victim)
         assert "Timed out waiting" in patient.error
+        assert f"rank {patient.rank} waited for rank {victim}" in patient.output
         assert reports[victim].output  # it shows where it stood, or what it met when it woke
     assert reports[victim].faults
 

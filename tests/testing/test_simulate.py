@@ -220,6 +220,7 @@ def test_a_stall_ends_with_the_timeout_of_the_strategy():
     found = act([freeze(rank=1, hook="on_train_epoch_end")], strategy=impatient())
     assert [report.exit_code for report in found.ranks] == [1, 1]
     assert "Timed out waiting" in found.ranks[0].error
+    assert "rank 0 waited for rank 1, which does not say where it is" in found.ranks[0].output
 
 
 def test_a_stall_that_passes_is_no_error():
