@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+import pytorch_lightning as pl
 from pytorch_lightning.precision import MixedPrecision, Precision
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -183,3 +184,29 @@ def test_an_optimizer_that_torch_does_not_know_is_skipped_alike(factor, skipped)
     precision.optimizer_step(_HomeMade(weight), None, None)
     assert precision.step_skipped is skipped
     assert weight.item() == (1.0 if skipped else 0.0)
+
+
+def test_a_window_that_held_nothing_leaves_the_next_gradients_scaled_right():
+    class Weighted(pl.LightningModule):
+        def __init__(self, empty):
+            super().__init__()
+            self.layer, self.empty = nn.Linear(2, 1), empty
+            nn.init.constant_(self.layer.weight, 0.5)
+            nn.init.zeros_(self.layer.bias)
+
+        def training_step(self, batch, batch_idx):
+            loss = self.layer(batch).square().sum()
+            return (loss * 0, 0) if batch_idx in self.empty else (loss, 4)
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.01)
+
+    def weight_after(batches, empty):
+        module = Weighted(empty)
+        silent = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+        scaler = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=8.0))
+        trainer = pl.Trainer(max_epochs=1, enable_model_summary=False, plugins=scaler, **silent)
+        trainer.fit(module, [torch.ones(4, 2)] * batches)
+        return module.layer.weight.detach()
+
+    assert torch.equal(weight_after(3, {1}), weight_after(2, ()))
