@@ -23,6 +23,9 @@ from pytorch_lightning.distributed.process_group import of_attempt, part
 from pytorch_lightning.distributed.watch import GRACE, report_fault, start_watch
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+_UNTIL_KILLED = 30.0
+"""Seconds after Ctrl-C, in which a batch ends and a file is written; as long as torchrun waits."""
+
 
 class Task(NamedTuple):
     """What a worker is to do.
@@ -246,11 +249,8 @@ class Workers:
 
     def interrupt(self) -> None:
         """Let them end as by Ctrl+C, which a terminal sends to all but a notebook to one only."""
-        end = time.monotonic() + 1
-        while any(c.poll() is None for c in self.children) and time.monotonic() < end:
-            time.sleep(0.05)
-        send(signal.SIGINT, self.children)
-        end_children(GRACE, self.children)
+        send(signal.SIGINT, self.children)  # now: with a terminal's own it counts as one
+        end_children(_UNTIL_KILLED, self.children)
 
     def kill(self) -> None:
         """Leave none behind."""
