@@ -313,8 +313,7 @@ class OwnChance(Samples):
         return index, torch.full((4,), float(index) + float(noise))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("make", [numpy.random.default_rng, random.Random])
+@pytest.mark.parametrize(("make", "workers"), [(numpy.random.default_rng, 2), (random.Random, 0)])
 def test_a_data_set_with_a_generator_of_its_own(make, workers, tally):
     tally("data without a place")
     data = DataLoader(OwnChance(make(1)), 2, num_workers=workers)
