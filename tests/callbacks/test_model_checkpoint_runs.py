@@ -645,3 +645,83 @@ def test_settings_can_be_read(tmp_path):
     )
     assert (callback.mode, callback.save_top_k, callback.save_last) == ("max", 3, True)
     assert (callback.verbose, callback.save_weights_only) == (True, False)
+
+
+# --- going on with a run -------------------------------------------------------------------------
+
+
+def go_on(folder, path, **arguments):
+    callback = ModelCheckpoint(folder, **arguments)
+    trainer_with(callback).fit(Scored(), ckpt_path=path)
+    return callback
+
+
+@pytest.mark.parametrize("word", ["last", "auto"])
+def test_a_run_that_goes_on_from_an_earlier_file_writes_over_its_own_later_ones(tmp_path, word):
+    run(tmp_path / "whole", save_top_k=-1, save_last=True)
+    run(tmp_path / "parts", trainer={"max_epochs": 3}, save_top_k=-1, save_last=True)
+    for name in ("last", *([ALL[2]] if word == "auto" else [])):
+        os.remove(tmp_path / "parts" / f"{name}.ckpt")
+    (tmp_path / "parts" / f"{ALL[1]}.ckpt").rename(tmp_path / "parts" / "last.ckpt")
+    go_on(tmp_path / "parts", word, save_top_k=-1, save_last=True)
+    assert set(stems(tmp_path / "parts")) == set(stems(tmp_path / "whole")) - {ALL[1]}
+    assert step_in(tmp_path / "parts" / "last.ckpt") == 20
+
+
+def test_another_branch_of_a_run_leaves_the_files_of_the_first(tmp_path):
+    first = run(tmp_path / "files", save_top_k=-1)
+    before = {name: os.stat(tmp_path / "files" / f"{name}.ckpt").st_ino for name in ALL}
+    go_on(tmp_path / "files", tmp_path / "files" / f"{ALL[2]}.ckpt", save_top_k=-1)
+    assert stem(first.best_model_path) == ALL[4]
+    versions = [f"{name}-v1" for name in ALL[3:]]
+    assert stems(tmp_path / "files") == sorted([*ALL, *versions])
+    assert before == {name: os.stat(tmp_path / "files" / f"{name}.ckpt").st_ino for name in ALL}
+
+
+def test_another_run_in_the_same_folder_is_not_touched(tmp_path):
+    run(tmp_path / "files", trainer={"max_epochs": 1}, save_top_k=-1)
+    run(tmp_path / "other", trainer={"max_epochs": 2}, save_top_k=-1)
+    foreign = tmp_path / "files" / f"{ALL[1]}.ckpt"
+    os.rename(tmp_path / "other" / f"{ALL[1]}.ckpt", foreign)
+    content = foreign.read_bytes()
+    go_on(tmp_path / "files", tmp_path / "files" / f"{ALL[0]}.ckpt", save_top_k=-1)
+    assert foreign.read_bytes() == content
+    assert f"{ALL[1]}-v1" in stems(tmp_path / "files")
+
+
+class Keeping(Scored):
+    """Has its state kept as if a signal had come."""
+
+    kept = None
+
+    def on_train_batch_start(self, batch, batch_idx):
+        if self.trainer.global_step == 6:
+            self.kept = self.trainer.checkpoint_callback._keep_for_restart(self.trainer)
+            raise RuntimeError("asked to end")
+
+
+@pytest.mark.parametrize("save_last", [None, True])
+@pytest.mark.parametrize("weights_only", [False, True])
+def test_what_is_kept_for_a_restart_goes_when_the_run_has_come_farther(
+    tmp_path, save_last, weights_only
+):
+    options = {"save_last": save_last, "save_weights_only": weights_only}
+    run(tmp_path / "whole", **options)
+    module = Keeping()
+    with pytest.raises(RuntimeError, match="asked to end"):
+        run(tmp_path / "parts", module, **options)
+    assert module.kept == str(tmp_path / "parts" / "last.ckpt")
+    assert step_in(module.kept) == 6
+    assert "optimizer_states" in read(module.kept)
+    go_on(tmp_path / "parts", "last", **options)
+    assert stems(tmp_path / "parts") == stems(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("word", ["auto", "last"])
+def test_the_file_of_an_exception_goes_when_the_run_has_come_farther(tmp_path, word):
+    options = {"save_on_exception": True, "save_last": True}
+    run(tmp_path / "whole", **options)
+    with pytest.raises(RuntimeError, match="broken"):
+        run(tmp_path / "parts", Breaking(at=6), **options)
+    go_on(tmp_path / "parts", word, **options)
+    assert stems(tmp_path / "parts") == stems(tmp_path / "whole")
