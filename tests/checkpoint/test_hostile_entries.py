@@ -1,5 +1,6 @@
 """Every way to load: the same reader, the same error, nothing imported, nothing allowed to all."""
 
+import hashlib
 import http.server
 import os
 import pickle
@@ -249,3 +250,42 @@ def test_a_sidecar_pickle_is_no_checkpoint(tmp_path, tally):
     (tmp_path / "rng_state.pth").write_bytes(pickle.dumps(print))
     with pytest.raises(CheckpointError, match=r"rng_state\.pth"):
         read_checkpoint(tmp_path / "rng_state.pth")
+
+
+@pytest.mark.parametrize("trick", ["pipe", "device", "index that runs", "index that climbs"])
+def test_hostile_folders(trick, tmp_path, tally):
+    tally("hostile file")
+    marker, folder = tmp_path / "marker", tmp_path / "parts.ckpt"
+    folder.mkdir()
+    run = hostile.call(hostile.name("posix", "system"), hostile.text(f"touch {marker}"))
+    outside = (
+        hostile.name("torch.distributed.checkpoint.filesystem", "_StorageInfo")
+        + b")\x81}"
+        + (hostile.text("relative_path") + hostile.text("../../etc/passwd") + b"sb")
+    )
+    climbs = (
+        hostile.name("torch.distributed.checkpoint.metadata", "Metadata")
+        + b")\x81}"
+        + (
+            hostile.text("state_dict_metadata")
+            + b"}s"
+            + hostile.text("storage_data")
+            + b"}K\x01"
+            + outside
+            + b"ss"
+            + b"b"
+        )
+    )
+    (folder / ".metadata").write_bytes(b"\x80\x02" + (climbs if "climbs" in trick else run) + b".")
+    hashes = {".metadata": hashlib.sha256((folder / ".metadata").read_bytes()).hexdigest()}
+    if trick in ("pipe", "device"):
+        hashes["__0_0.distcp"] = "0" * 64
+    if trick == "pipe":
+        os.mkfifo(folder / "__0_0.distcp")
+    elif trick == "device":
+        (folder / "__0_0.distcp").symlink_to("/dev/zero")
+    about = {"format": 1, "hashes": hashes}
+    torch.save({"state_dict": {}, "sharded_checkpoint": about}, folder / "meta.pt")
+    with pytest.raises(CheckpointError, match=r"parts\.ckpt"):
+        BoringModel.load_from_checkpoint(folder)
+    assert not marker.exists()
