@@ -77,6 +77,8 @@ SAME = {
     "device": torch.device("cuda", 1),
     "size": torch.Size([1, 2]),
     "set": {1, "a"},
+    "set of paths": {pathlib.Path("a")},
+    "set of types": {torch.float32},
     "frozenset": frozenset({(1, 2)}),
     "ordered": collections.OrderedDict(b=1, a=2),
     "path": pathlib.Path("a/b"),

@@ -258,7 +258,8 @@ _COPYING = frozenset(
     ("torch._utils._rebuild_device_tensor_from_cpu_tensor", "torch._utils._rebuild_qtensor")
 )
 _SIZED: dict[type, int] = {
-    str: 4, bytes: 4, bytearray: 4, list: 64, tuple: 64, dict: 64, set: 64, frozenset: 64, deque: 64,
+    str: 4, bytes: 4, bytearray: 4, list: 64, tuple: 64, dict: 64, set: 64, frozenset: 64,
+    deque: 64,
 }  # fmt: skip
 
 
