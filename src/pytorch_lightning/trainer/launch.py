@@ -1,5 +1,6 @@
 """An entry point in all the processes of a run, and what comes home from those that end with it."""
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -8,6 +9,7 @@ import torch
 from pytorch_lightning.core.hooks import is_overridden_hook
 from pytorch_lightning.core.module import LightningModule
 from pytorch_lightning.distributed.launchers import MultiprocessingLauncher
+from pytorch_lightning.trainer.signals import Interrupted
 from pytorch_lightning.trainer.states import TrainerFn, TrainerStatus
 from pytorch_lightning.utilities.tree import map_leaves
 
@@ -44,7 +46,13 @@ def launched(function: Callable[..., _Result], trainer: "pl.Trainer", *args: Any
         return returned
     module = args[0] if isinstance(args[0], LightningModule) else trainer.lightning_module
     trainer._run = trainer._fit_run = None  # closures, which no other process can be given
-    home = launcher.launch(_in_worker, function, trainer, *args)
+    try:
+        home = launcher.launch(_in_worker, function, trainer, *args)
+    except KeyboardInterrupt:
+        trainer.state.status = TrainerStatus.INTERRUPTED
+        if not hasattr(sys, "ps1"):
+            raise Interrupted from None
+        return None  # type: ignore[return-value]  # as an interrupted run in one process
     returned = _take_up(trainer, module, home)
     return returned
 
