@@ -8,11 +8,11 @@ from pytorch_lightning.checkpoint.io import reads_common_files
 from pytorch_lightning.checkpoint.migrate import migrate_checkpoint
 from pytorch_lightning.checkpoint.newest import newest_valid
 from pytorch_lightning.checkpoint.peek import read_header
-from pytorch_lightning.loops import snapshot
 from pytorch_lightning.loops.agreement import Agreement
 from pytorch_lightning.loops.metric_objects import is_metric
 from pytorch_lightning.loops.optimize import bind_optimization
 from pytorch_lightning.loops.run import Run
+from pytorch_lightning.trainer.restoring import go_on, put_back
 from pytorch_lightning.trainer.run_files import all_files
 from pytorch_lightning.utilities.enums import RunningStage
 from pytorch_lightning.utilities.exceptions import NonFiniteError, Rollback
@@ -42,14 +42,9 @@ def go_back(trainer: "pl.Trainer", run: Run, wish: Rollback) -> None:
         f"out from now on.{f' Passed over: {passed}.' if passed else ''}"
     )
     _let_go(run)
-    checkpoint = migrate_checkpoint(run.strategy.load_checkpoint(path))
-    snapshot.restore_weights(run, checkpoint)
-    snapshot.restore_datamodule(run, checkpoint)
-    snapshot.restore_callbacks(run, trainer.callbacks, checkpoint, trainer)
-    snapshot.restore_counters(run, checkpoint)
-    snapshot.restore_training(run, checkpoint)
-    for logger in trainer.loggers:
-        logger.rewind(run.state.logged())
+    checkpoint = migrate_checkpoint(run.strategy.load_checkpoint(path), path)
+    put_back(trainer, run, checkpoint, path)
+    go_on(trainer, run, checkpoint)
     if run.agreement is not None:
         run.agreement = Agreement(run)
     bind_optimization(run)

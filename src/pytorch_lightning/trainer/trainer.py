@@ -29,7 +29,7 @@ from pytorch_lightning.loops.state import State
 from pytorch_lightning.precision import Precision
 from pytorch_lightning.profilers.profiler import Profiler
 from pytorch_lightning.strategies.strategy import Strategy
-from pytorch_lightning.trainer import construction, lifecycle, saving
+from pytorch_lightning.trainer import construction, lifecycle, saving, set_up
 from pytorch_lightning.trainer.defaults import CallbackList, distinct_keys
 from pytorch_lightning.trainer.gone import why_missing
 from pytorch_lightning.trainer.launch import launched
@@ -636,7 +636,7 @@ class Trainer(ArgparseBridge):
     def _rebind(self) -> None:
         """The callbacks changed: bind the hooks of the running run again."""
         if self._run is not None and self.state.status == TrainerStatus.RUNNING:
-            lifecycle.bind_hooks(self, self._run)
+            set_up.bind_hooks(self, self._run)
 
     @property
     def checkpoint_callback(self) -> Checkpoint | None:
