@@ -21,6 +21,8 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only, warnings_given
 from pytorch_lightning.utilities.seed import isolate_rng
 
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _LOGGERS = ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)

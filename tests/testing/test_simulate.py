@@ -156,8 +156,9 @@ def test_a_module_can_come_in_many_ways():
 
 def test_nothing_is_left_behind():
     variables, folders = dict(os.environ), set(os.listdir(tempfile.gettempdir()))
+    others = set(multiprocessing.active_children())  # of other tests
     act([kill(rank=1, step=2)])
-    assert multiprocessing.active_children() == []
+    assert not set(multiprocessing.active_children()) - others
     assert dict(os.environ) == variables
     left = set(os.listdir(tempfile.gettempdir())) - folders
     assert not [name for name in left if name.startswith("pytorch_lightning_")]

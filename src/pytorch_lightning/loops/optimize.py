@@ -12,6 +12,7 @@ from pytorch_lightning.loops.absence import Absence
 from pytorch_lightning.loops.failed_saves import heed_failed_saves
 from pytorch_lightning.loops.limits import window_closes
 from pytorch_lightning.loops.manual import bind_manual, toggler
+from pytorch_lightning.loops.parameter_groups import groups_of
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.signature import (
     Clipping,
@@ -345,6 +346,8 @@ def bind_optimization(run: Run) -> None:
     count = max(len(run.raw_optimizers), 1)
     if len(run.advanced) != count:  # else it came from a checkpoint
         run.advanced = [False] * count
+    if run.configured_groups is None:
+        run.configured_groups = groups_of(run.module, run.raw_optimizers)
     if not run.module.automatic_optimization:
         bind_manual(run)
     else:

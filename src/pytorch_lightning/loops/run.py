@@ -99,6 +99,7 @@ class Run:
     before_batch: "BatchStart | None" = None
     teardowns: list[Callable[[str], Any]] | None = None  # once the end began: not called yet
     rewinds: bool = False  # keep the above: somebody may save inside a batch
+    configured_groups: list[Any] | None = None  # names by group, as the module configured them
     run_id: str = field(default_factory=lambda: os.urandom(8).hex())  # kept by who goes on with it
     goes_on: bool = False  # from where a run that ended had come to, rather than from an old file
     start_is_chosen: bool = False  # by us, so that the file it starts from is kept like any other

@@ -1,6 +1,6 @@
 """A run to a checkpoint and back, exactly."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -143,6 +143,7 @@ def _own(run: Run, saved: dict[str, Any]) -> dict[str, Any]:
         "frozen": _frozen(run),
         "gradients": before.gradients if before is not None else open_gradients(run),
         "groups": groups_of(run.module, run.raw_optimizers) if before is None else before.groups,
+        "groups_configured": run.configured_groups,
         "seed": seed_in_use(),
     }
     if run.train is not None and run.train.source is not None:
@@ -333,8 +334,7 @@ def restore_training(run: Run, checkpoint: dict[str, Any]) -> None:
     schema.require_training_state(checkpoint)
     own = (checkpoint.get("loops") or {}).get(schema.OWN)
     if own is not None:
-        known = checkpoint.get("state_dict", {})
-        regroup(run.module, run.raw_optimizers, own.get("groups", []), known=known)
+        _restore_groups(run, own, known=checkpoint.get("state_dict", {}))
     _restore_optimizers(run, checkpoint)
     if own is None:
         _say_foreign(run)
@@ -373,6 +373,14 @@ def restore_training(run: Run, checkpoint: dict[str, Any]) -> None:
     parameters = dict(run.module.named_parameters())
     for name, gradient in own.get("gradients", {}).items():
         parameters[name].grad = gradient.to(parameters[name].device).clone()
+
+
+def _restore_groups(run: Run, own: dict[str, Any], *, known: Collection[str]) -> None:
+    """Groups that the run made; where the module configures others now, that is its mistake."""
+    if run.configured_groups is None:
+        run.configured_groups = groups_of(run.module, run.raw_optimizers)
+    if own.get("groups_configured", run.configured_groups) == run.configured_groups:
+        regroup(run.module, run.raw_optimizers, own.get("groups", []), known=known)
 
 
 def _restore_optimizers(run: Run, checkpoint: dict[str, Any]) -> None:
