@@ -15,10 +15,8 @@ from pytorch_lightning.callbacks.agreement import decide_once, leaves_together, 
 from pytorch_lightning.callbacks.checkpoint import Checkpoint
 from pytorch_lightning.callbacks.checkpoint_files import (
     check_linkable,
-    copy_checkpoint,
     default_folder,
     fill_template,
-    link_file,
     warn_if_filled,
     write_scores,
 )
@@ -45,6 +43,7 @@ from pytorch_lightning.callbacks.checkpoint_turn import (
     turn_of_exception,
     turn_of_restart,
 )
+from pytorch_lightning.callbacks.checkpoint_writing import write_files
 from pytorch_lightning.callbacks.monitor import never_logged
 from pytorch_lightning.checkpoint import retention
 from pytorch_lightning.core.hooks import is_overridden_hook
@@ -356,15 +355,9 @@ class ModelCheckpoint(Checkpoint):
 
     def _write(self, trainer: "pl.Trainer", turn: Turn, *, alone: bool) -> None:
         """Write the files of a turn; each holds what this callback knows once it is there."""
-        self._upcoming = turn.after
-        save = trainer._save_alone if alone else trainer.save_checkpoint
+        self._upcoming, links = turn.after, self.save_last == "link"
         try:
-            if turn.path:
-                save(turn.path, turn.weights_only)
-            if turn.last and turn.last != turn.path:
-                self._write_last(trainer, turn, save)
-                if not alone:
-                    trainer.strategy.barrier()
+            write_files(trainer, turn, self._flight, links=links, alone=alone)
         finally:
             self._upcoming = None
 
@@ -384,24 +377,6 @@ class ModelCheckpoint(Checkpoint):
         for path in fallen:
             trainer.strategy.remove_checkpoint(path)
         self._fallen = []
-
-    def _write_last(
-        self, trainer: "pl.Trainer", turn: Turn, save: Callable[[str, bool], None]
-    ) -> None:
-        strategy, files = trainer.strategy, turn.path and not paths.is_remote(turn.path)
-        one_file = strategy.saves_alone or strategy.background is not None
-        write: Callable[[str, str], None]
-        if files and self.save_last == "link":
-            write = link_file
-        elif files and one_file and strategy.writes_plain_files:
-            write = copy_checkpoint  # cheaper than to serialize twice
-        elif turn.path and self._flight.is_under_way:
-            write = self._flight.save_again
-        else:
-            save(turn.last, turn.weights_only)
-            return
-        if trainer.is_global_zero:
-            self._flight.after_saves(partial(write, turn.path, turn.last))
 
     def check_monitor_top_k(self, trainer: "pl.Trainer", current: Tensor | None = None) -> bool:
         """Whether a value of the monitor would be among the best."""
