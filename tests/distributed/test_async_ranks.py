@@ -1,5 +1,6 @@
 """Saving in the background on several ranks: one file, or parts; what fails is known to all."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -212,6 +213,34 @@ def test_a_save_that_fails_on_one_rank_ends_all_at_their_next_message(
     assert any(f"rank {rank}" in text for text in texts)
     assert best[0] == str(kept)
     assert TorchCheckpointIO().load_checkpoint(kept)["global_step"] == step
+
+
+def _slow_folder(folder):
+    """Lists of files are old when they come, and names are given slowly."""
+    replace, scandir = os.replace, os.scandir
+
+    def slow_replace(source, target):
+        if str(source).endswith(".json.new"):
+            time.sleep(0.2)
+        replace(source, target)
+
+    @contextlib.contextmanager
+    def old_list(path):
+        with scandir(path) as entries:
+            found = list(entries)
+        if str(path).endswith(".part"):
+            time.sleep(0.25)
+        yield found
+
+    os.replace, os.scandir = slow_replace, old_list
+    keep = ModelCheckpoint(folder, filename="a", async_save=True)
+    trainer_of(2, "fsdp", keep).fit(Net(), mine(2))
+
+
+def test_ranks_that_wait_for_each_other_read_folders_that_change(tmp_path, tally):
+    tally("slow folder")
+    run_ranks(_slow_folder, 2, str(tmp_path))
+    verify_sharded(tmp_path / "a.ckpt")
 
 
 def test_a_rank_that_dies_while_it_writes_leaves_the_checkpoint_before(tmp_path, tally):

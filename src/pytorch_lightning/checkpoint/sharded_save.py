@@ -162,12 +162,18 @@ def save_sharded(state: dict[str, Any], path: str | Path, party: Party) -> None:
 
 
 class Plans:
-    """Who writes which pieces, kept for as long as a state has the same layout."""
+    """Who writes which pieces, kept for as long as a state has the same layout.
+
+    Attributes:
+        names: The tensors whose own parts are the pieces, in the order of the plan; None if some
+            piece is another.
+    """
 
     def __init__(self) -> None:
         self.layout: tuple[Any, ...] | None = None
         self.plan: Any = None
         self.metadata: Any = None
+        self.names: list[str] | None = None
 
 
 def stage_sharded(
@@ -221,21 +227,44 @@ def _plan(part: Part, tensors: dict[str, Tensor], plans: Plans) -> None:
             part.rest = to_plain(part.rest, "checkpoint")
             part.folder = part.reserved.enter_context(reserved_folder(os.path.dirname(part.place)))
             os.makedirs(part.folder, exist_ok=True)
-        planner.set_up_planner(tensors, is_coordinator=party.rank == 0)
         return part.folder, plans.layout == layout
 
     begun = _together(party, part.place, begin)
     part.folder = begun[0][0]
     part.writer = dcp.FileSystemWriter(part.folder)
     part.writer.set_up_storage_writer(party.rank == 0)
-    if not all(known for _, known in begun):
+    known = all(known for _, known in begun)
+    if known and plans.names is not None:
+        part.pieces = [_own_part(tensors[name]) for name in plans.names]
+    else:
+        planner.set_up_planner(tensors, is_coordinator=party.rank == 0)
+    if not known:
         wishes = _together(party, part.place, planner.create_local_plan)
         divided = _together(party, part.place, lambda: _divide(part, planner, wishes))
         plans.layout, plans.plan = layout, divided[0][0][party.rank]
         plans.metadata = divided[0][1]
     part.plan, part.metadata = plans.plan, plans.metadata
     part.writer.prepare_local_plan(part.plan)
+    if part.pieces:
+        return
     part.pieces = [planner.resolve_data(item).detach() for item in part.plan.items]
+    names = [item.index.fqn for item in part.plan.items]
+    pairs = zip(names, part.pieces, strict=True)
+    plans.names = (
+        names if all(_is_own_part(piece, tensors[name]) for name, piece in pairs) else None
+    )
+
+
+def _own_part(tensor: Any) -> Tensor:
+    with torch.no_grad():
+        part: Tensor = tensor.to_local()
+    return part
+
+
+def _is_own_part(piece: Tensor, tensor: Tensor) -> bool:
+    own = _own_part(tensor)
+    same_place = piece.data_ptr() == own.data_ptr() and piece.stride() == own.stride()
+    return same_place and piece.shape == own.shape and piece.dtype == own.dtype
 
 
 def _layout(tensors: dict[str, Tensor]) -> tuple[Any, ...]:
@@ -282,7 +311,7 @@ def _take_out(value: Any, path: tuple[Any, ...], tensors: dict[str, Tensor]) -> 
         key = ".".join(map(str, path))
         while key in tensors:
             key += "_"
-        tensors[key] = value.detach()
+        tensors[key] = value.detach() if value.requires_grad else value
         return {KEY: key, "size": list(value.shape), "dtype": value.dtype}
     if type(value) in (dict, OrderedDict):
         result: Any = type(value)(
@@ -355,8 +384,12 @@ def _take_note(folder: str, rank: int) -> Any:
 
 
 def _size_of(folder: str) -> int:
+    total = 0
     with os.scandir(folder) as entries:
-        return sum(entry.stat().st_size for entry in entries)
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):  # a note of others got its name meanwhile
+                total += entry.stat().st_size
+    return total
 
 
 def _nothing() -> None:

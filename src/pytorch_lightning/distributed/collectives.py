@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any, TypeVar
 
 import torch
@@ -11,6 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from pytorch_lightning.distributed.headers import (
     gather_headers,
+    gather_rows,
     gather_stories,
     meet_for,
 )
@@ -240,10 +242,12 @@ def broadcast_object(obj: _Object, src: int = 0, group: Any | None = None) -> _O
 
 def gather_objects(obj: Any, group: Any | None = None) -> list[Any]:
     """The objects of all processes, by rank, in every process."""
-    meet_for("gathering objects", (), group)
-    found: list[Any] = [None] * dist.get_world_size(group)
-    dist.all_gather_object(found, obj, group=group)
-    return found
+    packed = pickle.dumps(obj)
+    sizes = [int(size) for (size,) in meet_for("gathering objects", [len(packed)], group).tolist()]
+    row = torch.zeros(max(sizes), dtype=torch.uint8)
+    row[: len(packed)] = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
+    rows = zip(gather_rows(row, group), sizes, strict=True)
+    return [pickle.loads(row[:size].numpy().tobytes()) for row, size in rows]
 
 
 def agree(decision: bool, group: Any | None = None, *, all: bool = True) -> bool:

@@ -92,6 +92,8 @@ class Saving(ABC):
             found.settle()
         except Exception as failure:
             error = failure
+        if not self.reduce_boolean_decision(error is not None, all=False):
+            return
         texts = self.gather_objects(None if error is None else str(error))
         if error is not None:
             raise error
