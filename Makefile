@@ -17,7 +17,7 @@ test: lint
 
 # Kills, signals, corruptions, hostile files and resumed runs, in full; prints what survived.
 faults: $(INSTALLED)
-	@$(BIN)/python -m pytest -n 2 -m faults --timeout 900 --write-faults docs/reliability.md
+	@$(BIN)/python -m pytest -n 2 -m faults --timeout 900 --write-faults=docs/reliability.md tests
 
 # Every fault on every rank under every launcher; minutes.
 test-long: $(INSTALLED)

@@ -53,6 +53,7 @@ _SUBMODULES = frozenset(
         "profilers",
         "serve",
         "strategies",
+        "testing",
         "trainer",
         "tuner",
         "utilities",
