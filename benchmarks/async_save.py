@@ -1,10 +1,12 @@
 """What saving in the background costs: how long training stops, and how much memory it takes.
 
     python benchmarks/async_save.py [--megabytes 200] [--saves 7] [--device cpu] [--parts]
+                                    [--ranks 1]
 
-One process trains a model of that many megabytes of parameters with Adam, so that a checkpoint has
-three times as many, and saves it now and then while the writer is idle. Beside each stop stands
-one copy of the same tensors into memory that is there already, which is the least it can take.
+A model of that many megabytes of parameters is trained with Adam, so that a checkpoint has three
+times as many, and saved now and then while the writer is idle. Beside each stop stands one copy of
+the same tensors into memory that is there already, which is the least it can take. With several
+ranks each has its part of the tensors, and all of them copy at the same time.
 """
 
 import argparse
@@ -53,19 +55,27 @@ class Measure(pl.Callback):
         self.added: list[int] = []
         self.peak = 0
 
+    def on_fit_start(self, trainer, module) -> None:
+        self.folder = trainer.strategy.broadcast(self.folder)
+
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         state = tensors_of(trainer)
-        self.copies.append(copy_once(state, [torch.empty_like(t, device="cpu") for t in state]))
-        del state
+        copies = [torch.zeros_like(t, device="cpu") for t in state]
+        trainer.strategy.barrier()
+        self.copies.append(copy_once(state, copies))
+        del state, copies
         gc.collect()
         self.peak = before = resident()
+        trainer.strategy.barrier()
         begin = time.perf_counter()
         trainer.save_checkpoint(os.path.join(self.folder, f"{batch_idx}.ckpt"))
         self.stops.append(time.perf_counter() - begin)
         self.pauses.append(self.watch())
         self.writes.append(time.perf_counter() - begin)
         self.added.append(self.peak - before)
-        remove_path(os.path.join(self.folder, f"{batch_idx}.ckpt"))
+        trainer.strategy.barrier()
+        if trainer.is_global_zero:
+            remove_path(os.path.join(self.folder, f"{batch_idx}.ckpt"))
 
     def watch(self) -> float:
         """Count until the writer is done; return the longest time that this thread stood still."""
@@ -87,18 +97,30 @@ def tensors_of(trainer: pl.Trainer) -> list[torch.Tensor]:
 
 
 def copy_once(sources: list[torch.Tensor], targets: list[torch.Tensor]) -> float:
-    """The second copy, since the first one makes the memory."""
-    for _ in range(2):
-        begin = time.perf_counter()
-        for source, target in zip(sources, targets, strict=True):
-            target.copy_(source)
-        seconds = time.perf_counter() - begin
-    return seconds
+    begin = time.perf_counter()
+    for source, target in zip(sources, targets, strict=True):
+        target.copy_(source)
+    return time.perf_counter() - begin
 
 
 def resident() -> int:
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * _PAGE
+
+
+def report(measure: Measure, state: float) -> None:
+    stops, copies = measure.stops[1:], measure.copies[1:]
+    ratios = [stop / copy for stop, copy in zip(stops, copies, strict=True)]
+    print(f"state                        {state / 2**20:8.0f} MiB")
+    print(f"one copy of it               {1e3 * statistics.median(copies):8.1f} ms")
+    print(f"stop of the first save       {1e3 * measure.stops[0]:8.1f} ms")
+    print(f"stop of later saves          {1e3 * statistics.median(stops):8.1f} ms")
+    print(f"stop / copy, median          {statistics.median(ratios):8.2f}")
+    print(f"stop / copy, least           {min(stops) / min(copies):8.2f}")
+    print(f"longest pause while written  {1e3 * max(measure.pauses[1:]):8.1f} ms")
+    print(f"written after                {1e3 * statistics.median(measure.writes[1:]):8.1f} ms")
+    print(f"memory added by the first    {measure.added[0] / state:8.2f} copies")
+    print(f"memory added by later saves  {max(measure.added[1:]) / state:8.2f} copies", flush=True)
 
 
 def main() -> None:
@@ -107,16 +129,18 @@ def main() -> None:
     parser.add_argument("--saves", type=int, default=7)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--parts", action="store_true", help="FSDP, and a folder of parts")
+    parser.add_argument("--ranks", type=int, default=1, help="more than one: FSDP, and parts")
     parser.add_argument("--folder", default="/dev/shm" if os.path.isdir("/dev/shm") else None)
     options = parser.parse_args()
+    parts = options.parts or options.ranks > 1
     torch.set_num_threads(1)
     folder = tempfile.mkdtemp(dir=options.folder)
     io = AsyncCheckpointIO()
     measure = Measure(folder, io)
     trainer = pl.Trainer(
         accelerator=options.device,
-        devices=1,
-        strategy=FSDPStrategy(state_dict_type="sharded") if options.parts else "auto",
+        devices=options.ranks,
+        strategy=FSDPStrategy(state_dict_type="sharded") if parts else "auto",
         max_steps=options.saves,
         callbacks=[measure],
         plugins=io,
@@ -128,21 +152,13 @@ def main() -> None:
     try:
         trainer.fit(Model(options.megabytes), [torch.randn(1, 1024)] * options.saves)
     finally:
-        shutil.rmtree(folder)
-    state = 3 * options.megabytes * 2**20
-    first, *stops = measure.stops
-    ratios = [stop / copy for stop, copy in zip(stops, measure.copies[1:], strict=True)]
-    print(f"state                        {state / 2**20:8.0f} MiB")
-    print(f"one copy of it               {1e3 * statistics.median(measure.copies[1:]):8.1f} ms")
-    print(f"stop of the first save       {1e3 * first:8.1f} ms")
-    print(f"stop of later saves          {1e3 * statistics.median(stops):8.1f} ms")
-    print(f"stop / copy, median          {statistics.median(ratios):8.2f}")
-    print(f"stop / copy, least           {min(stops) / min(measure.copies[1:]):8.2f}")
-    print(f"longest pause while written  {1e3 * max(measure.pauses[1:]):8.1f} ms")
-    print(f"written after                {1e3 * statistics.median(measure.writes[1:]):8.1f} ms")
-    print(f"memory added by the first    {measure.added[0] / state:8.2f} copies")
-    print(f"memory added by later saves  {max(measure.added[1:]) / state:8.2f} copies")
-    assert options.parts or threading.active_count() == 1  # parts: one looks after the group
+        shutil.rmtree(folder, ignore_errors=True)
+    for rank in range(options.ranks):
+        trainer.strategy.barrier()
+        if rank == trainer.global_rank:
+            print(f"rank {rank} of {options.ranks}")
+            report(measure, 3 * options.megabytes * 2**20 / options.ranks)
+    assert parts or threading.active_count() == 1  # parts: one looks after the group
 
 
 if __name__ == "__main__":
