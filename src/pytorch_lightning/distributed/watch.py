@@ -27,6 +27,7 @@ from pytorch_lightning.distributed.faults import (
 from pytorch_lightning.distributed.rendezvous import is_cut
 from pytorch_lightning.distributed.roll_call import Mate, this_machine
 from pytorch_lightning.distributed.standstill import Standstill, awaited, collectives_begun
+from pytorch_lightning.utilities.exceptions import attach_note, exit_code_of
 
 GRACE = 5.0
 """Seconds in which the main thread may end by itself, after another rank has failed."""
@@ -143,7 +144,7 @@ class Watch:
         else:
             self.say(Board.hear)
         self.failed = True
-        self.exit_code = _exit_code(error)
+        self.exit_code = exit_code_of(error) or 1  # a fault, with whatever code it came
         heard = first is not None and first.rank != self.rank and first.text != own.text
         self.cause = first if heard else None
         return self.cause
@@ -302,14 +303,6 @@ def end_process(text: str, code: int, before: Any = None) -> None:
     os._exit(code)
 
 
-def _exit_code(error: BaseException) -> int:
-    """What Python would end with, were it not for the other processes."""
-    if isinstance(error, KeyboardInterrupt):
-        return 130  # 128 + SIGINT
-    code = error.code if isinstance(error, SystemExit) else 1
-    return code if isinstance(code, int) and code else 1
-
-
 def within(seconds: float, call: Callable[[], Any]) -> Any:
     """What a call returns, or None where it takes longer or fails."""
     found: list[Any] = []
@@ -366,17 +359,10 @@ def report_fault(error: BaseException, where: str = "") -> Fault | None:
     first = found.fail(error, where)
     if first is not None:
         print(f"[rank {found.rank}] {first}", file=sys.stderr, flush=True)
-        _note(error, str(first))
+        attach_note(error, str(first))
     elif found.awaited:
-        _note(error, f"rank {found.rank} waited for {found.awaited}")
+        attach_note(error, f"rank {found.rank} waited for {found.awaited}")
     return first
-
-
-def _note(error: BaseException, text: str) -> None:
-    if sys.version_info >= (3, 11):
-        error.add_note(text)
-    else:
-        error.__dict__.setdefault("__notes__", []).append(text)
 
 
 def finish_run() -> None:

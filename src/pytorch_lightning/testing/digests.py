@@ -33,14 +33,6 @@ def hash_of(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=4).hexdigest()
 
 
-def text_of(value: Any) -> str:
-    """The text of one value, whatever it is made of."""
-    texts = texts_of(value)
-    if len(texts) == 1 and "" in texts:
-        return texts[""]
-    return f"{type(value).__name__} #{hash_of(repr(texts).encode())}"
-
-
 def texts_of(value: Any, name: str = "") -> Texts:
     """The text of each leaf of a value, by its path: `history[3]`, `sizes['a']`, `meter.total`."""
     found: Texts = {}

@@ -28,6 +28,7 @@ from pytorch_lightning.testing.performing import Journal, Performance, Recorder,
 from pytorch_lightning.testing.script import Fault
 from pytorch_lightning.trainer.trainer import Trainer
 from pytorch_lightning.utilities.dtensor import is_dtensor
+from pytorch_lightning.utilities.exceptions import exit_code_of
 from pytorch_lightning.utilities.rank_zero import warnings_given
 from pytorch_lightning.utilities.seed import seed_everything
 from pytorch_lightning.utilities.signatures import accepts_parameter
@@ -77,13 +78,14 @@ def play(program: Program, turn: Turn) -> None:
     _behave_as_new(start.with_suffix(".out").open("w", buffering=1))
     journal = Journal(start.with_suffix(".journal"))
     error: BaseException | None = None
+    code = 0
     trainer: Trainer | None = None
     try:
         trainer, module, fit = _prepare(program, turn, rank, journal)
         trainer.fit(module, **fit)
     except BaseException as raised:
         error = raised
-        code = _exit_code(error)
+        code = exit_code_of(error)
         if code and not isinstance(error, SystemExit):
             traceback.print_exception(error)
         if code:
@@ -91,10 +93,10 @@ def play(program: Program, turn: Turn) -> None:
     try:
         _note_end(program, journal, trainer, error, start.with_suffix(".weights"))
     finally:
-        part(failed=_exit_code(error) != 0)
+        part(failed=code != 0)
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(_exit_code(error))
+        os._exit(code)
 
 
 def _behave_as_new(output: TextIO) -> None:
@@ -218,16 +220,3 @@ def _own_part(tensor: Any) -> torch.Tensor:
     """What this rank has of a tensor."""
     own: torch.Tensor = tensor.to_local() if is_dtensor(tensor) else tensor
     return own
-
-
-def _exit_code(error: BaseException | None) -> int:
-    """What Python would end with."""
-    if error is None:
-        return 0
-    if isinstance(error, KeyboardInterrupt):
-        return 130  # 128 + SIGINT
-    if not isinstance(error, SystemExit):
-        return 1
-    if error.code is None:
-        return 0
-    return error.code if isinstance(error.code, int) else 1

@@ -1,14 +1,12 @@
 """Where an error happened, as a note on the error."""
 
-import sys
 from typing import Any
-
-from torch import Tensor
 
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.loops.state import Mark
 from pytorch_lightning.trainer.out_of_memory import memory_report
-from pytorch_lightning.utilities.tree import leaves
+from pytorch_lightning.utilities.exceptions import attach_note
+from pytorch_lightning.utilities.tree import shapes_in
 
 _MOST_SHAPES = 4
 
@@ -18,7 +16,7 @@ def add_note(run: Run, error: BaseException) -> None:
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return
     if report := memory_report(run, error):
-        _attach(error, report)
+        attach_note(error, report)
     hook, state = run.session.where(error), run.state
     if not hook and not _reads(run):
         return
@@ -26,16 +24,9 @@ def add_note(run: Run, error: BaseException) -> None:
     if not hook and run.in_batch:  # no hook is set where nobody overrides one
         hook = place = "in the optimization"
     where = [place, f"epoch {state.epoch}", f"batch {_batch(run, hook)}"]
-    if hook and (shapes := _shapes(run.session.batch)):
+    if hook and (shapes := shapes_in(run.session.batch, at_most=_MOST_SHAPES)):
         where.append(f"batch shapes {shapes}")
-    _attach(error, ", ".join(where))
-
-
-def _attach(error: BaseException, note: str) -> None:
-    if sys.version_info >= (3, 11):
-        error.add_note(note)
-    else:
-        error.__dict__.setdefault("__notes__", []).append(note)
+    attach_note(error, ", ".join(where))
 
 
 def _reads(run: Run) -> bool:
@@ -54,10 +45,3 @@ def _batch(run: Run, hook: str) -> int:
     if state.at is Mark.IN_VALIDATION:
         return state.val_batch - hook.endswith("_batch_end")
     return state.batch - (state.at in (Mark.AFTER_STEP, Mark.AFTER_BATCH))
-
-
-def _shapes(batch: Any) -> str:
-    tensors = [leaf for leaf in leaves(batch) if isinstance(leaf, Tensor)]
-    shown = [f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in tensors]
-    more = ", ..." if len(shown) > _MOST_SHAPES else ""
-    return ", ".join(shown[:_MOST_SHAPES]) + more

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.utilities.memory import is_oom_error
-from pytorch_lightning.utilities.tree import leaves
+from pytorch_lightning.utilities.tree import leaves, shapes_in
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 _MOST_SHAPES = 16
@@ -50,7 +50,7 @@ def _report(run: Run) -> str:
         where = f"{device}, {_readable(total)} in use"
     rank = f" of rank {run.strategy.global_rank}" if run.strategy.world_size > 1 else ""
     lines = [f"Out of memory on {where}{rank}: {', '.join(shares)}."]
-    if shapes := _shapes(parts["batch"]):
+    if shapes := shapes_in(run.session.batch, at_most=_MOST_SHAPES):
         lines.append(f"The batch: {shapes}.")
     return " ".join([*lines, _CURE])
 
@@ -98,13 +98,3 @@ def _readable(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} {_UNITS[-1]}"
-
-
-def _shapes(found: list[Any]) -> str:
-    shown = [
-        f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}"
-        for t in found
-        if isinstance(t, Tensor)
-    ]
-    more = ", ..." if len(shown) > _MOST_SHAPES else ""
-    return ", ".join(shown[:_MOST_SHAPES]) + more

@@ -1,5 +1,6 @@
 """The exceptions that users may catch."""
 
+import sys
 from typing import Any
 
 
@@ -53,3 +54,22 @@ class SIGTERMException(SystemExit):
 
     def __init__(self) -> None:
         super().__init__(143)  # 128 + SIGTERM, what a shell reports
+
+
+def exit_code_of(error: BaseException) -> int:
+    """What Python ends with after this error."""
+    if isinstance(error, KeyboardInterrupt):
+        return 130  # 128 + SIGINT
+    if not isinstance(error, SystemExit):
+        return 1
+    if error.code is None:
+        return 0
+    return error.code if isinstance(error.code, int) else 1
+
+
+def attach_note(error: BaseException, note: str) -> None:
+    """Add a line to what is printed of an error; Python 3.10 keeps it for later ones."""
+    if sys.version_info >= (3, 11):
+        error.add_note(note)
+    else:
+        error.__dict__.setdefault("__notes__", []).append(note)

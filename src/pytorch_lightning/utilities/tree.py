@@ -137,3 +137,11 @@ def _without_none(tree: Any) -> Any:
     if isinstance(tree, list | tuple) and not hasattr(tree, "_fields"):
         return type(tree)([_without_none(v) for v in tree if v is not None])
     return tree
+
+
+def shapes_in(tree: Any, *, at_most: int) -> str:
+    """Shapes and types of the tensors in a tree, in words."""
+    tensors = [leaf for leaf in leaves(tree) if isinstance(leaf, Tensor)]
+    shown = [f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in tensors]
+    more = ", ..." if len(shown) > at_most else ""
+    return ", ".join(shown[:at_most]) + more
