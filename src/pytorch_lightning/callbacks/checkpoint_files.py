@@ -1,5 +1,6 @@
 """Names of checkpoint files, and second names for the same content."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -11,8 +12,10 @@ from pytorch_lightning.checkpoint.atomic import (
     replace_with_folder,
     replace_with_link,
 )
+from pytorch_lightning.checkpoint.sharded import is_sharded
 from pytorch_lightning.utilities import paths
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.leftovers import remove_leftovers
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 if TYPE_CHECKING:
@@ -126,3 +129,25 @@ def check_linkable(folder: str) -> None:
             f"`save_last='link'`: {folder!r} is remote and knows no links. Pass True to keep a "
             "copy."
         )
+
+
+def checkpoints_in(folder: str, extension: str, *, depth: int) -> list[str]:
+    """The checkpoints in a folder, and in so many folders below it as names of files have."""
+    found: list[str] = []
+    for name in paths.list_names(folder):
+        path = paths.join(folder, name)
+        if name.startswith("."):
+            continue
+        if name.endswith(extension):
+            if depth == 0 or is_sharded(path) or not paths.is_dir(path):
+                found.append(path)
+        elif depth and paths.is_dir(path):
+            found += checkpoints_in(path, extension, depth=depth - 1)
+    return found
+
+
+def clear_leftovers(folder: str) -> None:
+    """Give a folder that had made way for a new one its name back, if its writer is dead."""
+    if not paths.is_remote(folder):
+        with contextlib.suppress(OSError):  # there is no such folder, or one may only read it
+            remove_leftovers(paths.local(folder))

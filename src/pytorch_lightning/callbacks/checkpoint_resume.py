@@ -1,15 +1,18 @@
 """What a killed run left on disk, seen by the run that goes on from one of its files."""
 
-import contextlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytorch_lightning.callbacks.checkpoint_files import copy_checkpoint, link_file
+from pytorch_lightning.callbacks.checkpoint_files import (
+    checkpoints_in,
+    clear_leftovers,
+    copy_checkpoint,
+    link_file,
+)
 from pytorch_lightning.callbacks.checkpoint_records import all_kept, claims, not_younger
 from pytorch_lightning.checkpoint.peek import Header, read_header, read_step
 from pytorch_lightning.checkpoint.retention import deletable
 from pytorch_lightning.utilities import paths
-from pytorch_lightning.utilities.leftovers import remove_leftovers
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -44,9 +47,7 @@ class Found(NamedTuple):
 def look_around(callback: "ModelCheckpoint", trainer: "pl.Trainer") -> Found:
     """Compare the records of the file resumed from with what is on disk."""
     folder = str(callback.dirpath)
-    if not paths.is_remote(folder):
-        with contextlib.suppress(OSError):  # there may be no such folder
-            remove_leftovers(folder)
+    clear_leftovers(folder)
     fallen = may_delete(callback, trainer, callback._fallen)
     start = os.fspath(trainer.ckpt_path or "")
     header = read_header(start)
@@ -89,8 +90,8 @@ def _leftovers(
     callback: "ModelCheckpoint", trainer: "pl.Trainer", start: str, header: Header
 ) -> dict[str, Leftover]:
     known = {os.path.abspath(path) for path in (*all_kept(trainer), start)}
-    found = {}
-    for path in _files(str(callback.dirpath), callback):
+    found, depth = {}, (callback.filename or "").count("/")
+    for path in checkpoints_in(str(callback.dirpath), callback.FILE_EXTENSION, depth=depth):
         step = None if os.path.abspath(path) in known else read_step(path)
         if step is None or step < header.step:
             continue
@@ -100,20 +101,6 @@ def _leftovers(
         if other.place > header.place:
             state = other.callbacks.get(callback.state_key)
             found[path] = Leftover(other.step, _stamp(path), claims(state, path))
-    return found
-
-
-def _files(folder: str, callback: "ModelCheckpoint") -> list[str]:
-    """The checkpoints in a folder and in those below it that the template of names makes."""
-    found, waiting = [], [(folder, (callback.filename or "").count("/"))]
-    while waiting:
-        place, depth = waiting.pop()
-        for name in paths.list_names(place):
-            path = paths.join(place, name)
-            if name.endswith(callback.FILE_EXTENSION) and not name.startswith("."):
-                found.append(path)
-            elif depth and paths.is_dir(path):
-                waiting.append((path, depth - 1))
     return found
 
 

@@ -7,7 +7,12 @@ from pytorch_lightning.checkpoint.io import reads_common_files
 from pytorch_lightning.checkpoint.newest import Found, Passed, is_newest_of_its_run, newest_valid
 from pytorch_lightning.checkpoint.reader import CheckpointNotFoundError
 from pytorch_lightning.trainer.requeue import left_by_this_job, newest_of_any_job
-from pytorch_lightning.trainer.run_files import all_files, beside, last_files
+from pytorch_lightning.trainer.run_files import (
+    all_files,
+    beside,
+    last_files,
+    left_by_exceptions,
+)
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import paths
 from pytorch_lightning.utilities.exceptions import CheckpointError, MisconfigurationException
@@ -33,7 +38,7 @@ def resolve_checkpoint(trainer: "pl.Trainer", given: Any, *, model_given: bool) 
     wanted = given if given is not None else trainer._ckpt_path
     fitting = trainer.state.fn == TrainerFn.FITTING
     if wanted is None and fitting:
-        wanted = left_by_this_job(trainer) or _left_by_exception(trainer)
+        wanted = left_by_this_job(trainer) or next(iter(left_by_exceptions(trainer)), None)
         run.start_is_chosen = wanted is not None
     if wanted is None and not model_given:
         wanted = _best_unasked(trainer)
@@ -177,12 +182,3 @@ def _hpc(trainer: "pl.Trainer") -> str:
             f"`ckpt_path='hpc'`: there is no `hpc_ckpt_<n>.ckpt` in {trainer.default_root_dir}."
         )
     return found
-
-
-def _left_by_exception(trainer: "pl.Trainer") -> Any:
-    """A run that failed with `OnExceptionCheckpoint` goes on from what it left."""
-    for callback in trainer.checkpoint_callbacks:
-        if type(callback).__name__ == "OnExceptionCheckpoint":
-            path = getattr(callback, "ckpt_path", None)
-            return path if path and paths.exists(path) else None
-    return None

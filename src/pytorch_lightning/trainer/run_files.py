@@ -1,16 +1,19 @@
 """The checkpoints that a run may have left: in the folders of its callbacks, and beside them."""
 
-import contextlib
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pytorch_lightning.callbacks.checkpoint_files import default_folder
-from pytorch_lightning.checkpoint.sharded import is_sharded
+from pytorch_lightning.callbacks.checkpoint_files import (
+    checkpoints_in,
+    clear_leftovers,
+    default_folder,
+)
+from pytorch_lightning.callbacks.model_checkpoint import ModelCheckpoint
+from pytorch_lightning.callbacks.on_exception_checkpoint import OnExceptionCheckpoint
 from pytorch_lightning.loggers.utilities import versions_before
 from pytorch_lightning.trainer.requeue import files_of_this_job
 from pytorch_lightning.utilities import paths
-from pytorch_lightning.utilities.leftovers import remove_leftovers
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -20,7 +23,7 @@ _FIELD = re.compile(r"\{[^{}]*\}")
 
 def last_files(trainer: "pl.Trainer") -> list[str]:
     """What the checkpoint callbacks called `last*`, and what an exception left."""
-    found = _left_by_exceptions(trainer)
+    found = left_by_exceptions(trainer)
     for callback in _regular(trainer):
         folder, template = _folder(trainer, callback), callback.CHECKPOINT_NAME_LAST
         pattern = _pattern(template)
@@ -35,7 +38,7 @@ def all_files(trainer: "pl.Trainer") -> list[list[str]]:
     A logger that counts its versions takes a new folder when a script is started again. The
     checkpoints of its run before that are in the folder of the version before.
     """
-    fixed = [*_left_by_exceptions(trainer), *files_of_this_job(trainer)]
+    fixed = [*left_by_exceptions(trainer), *files_of_this_job(trainer)]
     groups: list[list[str]] = [[] for _ in range(1 + len(_versions_before(trainer)))]
     for callback in _regular(trainer):
         depth = (callback.filename or "").count("/")
@@ -56,45 +59,29 @@ def beside(path: str) -> list[str]:
     return [paths.join(folder, other) for other in paths.list_names(folder) if other.endswith(kind)]
 
 
-def _regular(trainer: "pl.Trainer") -> list[Any]:
+def left_by_exceptions(trainer: "pl.Trainer") -> list[str]:
+    """What runs that failed left for the next one."""
+    found = trainer.checkpoint_callbacks
+    names = [c.ckpt_path for c in found if isinstance(c, OnExceptionCheckpoint)]
+    return [name for name in names if paths.exists(name)]
+
+
+def _regular(trainer: "pl.Trainer") -> list[ModelCheckpoint]:
     """The callbacks that save while all goes well."""
-    return [c for c in trainer.checkpoint_callbacks if hasattr(c, "CHECKPOINT_NAME_LAST")]
-
-
-def _left_by_exceptions(trainer: "pl.Trainer") -> list[str]:
-    names = [getattr(c, "ckpt_path", None) for c in trainer.checkpoint_callbacks]
-    return [name for name in names if name and paths.exists(name)]
+    return [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
 
 
 def _versions_before(trainer: "pl.Trainer") -> list[str]:
     return versions_before(trainer.loggers[0]) if trainer.loggers else []
 
 
-def _folder(trainer: "pl.Trainer", callback: Any) -> str:
+def _folder(trainer: "pl.Trainer", callback: ModelCheckpoint) -> str:
     return str(callback.dirpath or default_folder(trainer))
 
 
-def _files(folder: str, callback: Any, depth: int) -> list[str]:
-    """The checkpoints in a folder, and in those below it that the template of names makes."""
-    found: list[str] = []
-    _undo_broken_moves(folder)
-    for name in paths.list_names(folder):
-        path = paths.join(folder, name)
-        if name.startswith("."):
-            continue
-        if name.endswith(callback.FILE_EXTENSION):
-            if is_sharded(path) or not paths.is_dir(path) or depth == 0:
-                found.append(path)
-        elif depth and paths.is_dir(path):
-            found += _files(path, callback, depth - 1)
-    return found
-
-
-def _undo_broken_moves(folder: str) -> None:
-    """Give a folder that had made way for a new one its name back, if its writer is dead."""
-    if not paths.is_remote(folder):
-        with contextlib.suppress(OSError):  # there is no such folder, or one may only read it
-            remove_leftovers(paths.local(folder))
+def _files(folder: str, callback: ModelCheckpoint, depth: int) -> list[str]:
+    clear_leftovers(folder)
+    return checkpoints_in(folder, callback.FILE_EXTENSION, depth=depth)
 
 
 def _stem(folder: str, path: str) -> str:
