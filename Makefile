@@ -7,10 +7,14 @@ INSTALLED := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test faults test-long test-extras test-xla lint format bench clean
+.PHONY: demo examples test faults test-long test-extras test-xla lint format bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/python examples/autoencoder.py
+
+# All programs of examples/, one after the other; the table goes into examples/README.md.
+examples: $(VENV)/.examples
+	$(BIN)/python examples/run_all.py
 
 test: lint
 	@$(BIN)/python -m pytest -n 2
@@ -23,9 +27,11 @@ faults: $(INSTALLED)
 test-long: $(INSTALLED)
 	@$(BIN)/python -m pytest -m long
 
-# DeepSpeed, torchao and bitsandbytes on the CPU, in an environment of their own.
-test-extras: .venv-extras/.installed
+# DeepSpeed, torchao and bitsandbytes on the CPU, in an environment of their own; the examples that
+# need transformers, onnxruntime or statsmodels.
+test-extras: .venv-extras/.installed $(VENV)/.examples
 	@.venv-extras/bin/python -m pytest tests/extras
+	@$(BIN)/python -m pytest tests/examples -m extras
 
 # XLA on the CPU. Its newest release needs an older torch, which comes with 7 GB of CUDA.
 test-xla: .venv-xla/.installed
@@ -40,6 +46,10 @@ test-xla: .venv-xla/.installed
 .venv-xla/.installed: tests/xla/requirements.txt pyproject.toml
 	test -x .venv-xla/bin/python || $(PYTHON) -m venv .venv-xla
 	.venv-xla/bin/python -m pip install --quiet -r $< --editable .
+	@touch $@
+
+$(VENV)/.examples: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[examples-all]'
 	@touch $@
 
 lint: $(INSTALLED)

@@ -165,8 +165,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", choices=sorted(EPOCHS), default="digits")
     parser.add_argument("--epochs", type=int, help="default: 60 for digits, 3 for mnist")
     parser.add_argument("--out", type=Path, default=Path("demo"), help="where everything goes")
+    parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
-    pl.seed_everything(1)
+    pl.seed_everything(options.seed)
     torch.set_num_threads(1)
     try:
         digits = load_digits() if options.data == "digits" else load_mnist(options.out / "data")

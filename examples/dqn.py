@@ -49,22 +49,19 @@ class Replay(IterableDataset[list[Tensor]]):
             chosen = torch.randint(min(self.count, self.capacity), (self.batch_size,))
             yield [column[chosen] for column in self.columns]
 
+    def state_dict(self) -> dict[str, Any]:
+        return {}  # nothing is passed over where a run goes on; the module keeps the moments
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
 
 class LitDQN(pl.LightningModule):
     """Plays one moment for each batch that it learns from."""
 
-    def __init__(
-        self,
-        env: str = "CartPole-v1",
-        learning_rate: float = 1e-3,
-        discount: float = 0.99,
-        explore_for: int = 4000,
-        start: int = 1000,
-    ) -> None:
+    def __init__(self, env: str, learning_rate: float = 1e-3, discount: float = 0.99) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.learning_rate, self.discount = learning_rate, discount
-        self.explore_for, self.start = explore_for, start
         self.env = gymnasium.make(env)
         (inputs,), actions = self.env.observation_space.shape, self.env.action_space.n
         hidden = [nn.Linear(inputs, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU()]
@@ -72,7 +69,9 @@ class LitDQN(pl.LightningModule):
         self.target = deepcopy(self.net).requires_grad_(False)
         self.replay = Replay(10_000, inputs, batch_size=128)
         self.returns: deque[float] = deque(maxlen=20)
-        self.seen, self.total = None, 0.0
+        self.seen: Any = None  # the state now; None between two episodes
+        self.episode: list[int] = []  # the seed of what is being played, and all actions
+        self.total = 0.0
 
     def forward(self, states: Tensor) -> Tensor:
         values: Tensor = self.net(states)
@@ -88,23 +87,26 @@ class LitDQN(pl.LightningModule):
     def play(self, chance: float) -> None:
         """One moment of an episode."""
         if self.seen is None:
-            seed = int(torch.randint(2**31, ()))
-            self.seen, self.total = self.env.reset(seed=seed)[0], 0.0
+            self.episode, self.total = [int(torch.randint(2**31, ()))], 0.0
+            self.seen = self.env.reset(seed=self.episode[0])[0]
         action = self.act(self.seen, chance)
+        self.episode.append(action)
         after, reward, is_over, is_cut, _ = self.env.step(action)
         self.replay.add(self.seen, action, reward, after, float(is_over))
         self.seen, self.total = after, self.total + float(reward)
         if is_over or is_cut:
             self.returns.append(self.total)
-            self.seen = None
+            self.seen, self.episode = None, []
 
     def train_dataloader(self) -> DataLoader[Any]:
-        while self.replay.count < self.start:
+        while self.replay.count < 1000:
             self.play(chance=1.0)
         return DataLoader(self.replay, batch_size=None)
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
-        self.play(chance=max(0.02, 1 - self.global_step / self.explore_for))
+        for slow, fast in zip(self.target.parameters(), self.net.parameters(), strict=True):
+            slow.data.lerp_(fast.data, 0.01)
+        self.play(chance=max(0.02, 1 - self.global_step / 4000))
         states, actions, rewards, after, is_over = batch
         values = self(states).gather(1, actions[:, None])[:, 0]
         with torch.no_grad():  # the one network chooses, the other one judges
@@ -116,21 +118,22 @@ class LitDQN(pl.LightningModule):
             self.log("recent_return", sum(self.returns) / len(self.returns), prog_bar=True)
         return loss
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        for slow, fast in zip(self.target.parameters(), self.net.parameters(), strict=True):
-            slow.data.lerp_(fast.data, 0.01)
-
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.net.parameters(), self.learning_rate)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["replay"] = {"columns": self.replay.columns, "count": self.replay.count}
-        checkpoint["returns"] = list(self.returns)
+        checkpoint["columns"], checkpoint["count"] = self.replay.columns, self.replay.count
+        checkpoint["returns"], checkpoint["episode"] = list(self.returns), self.episode
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        replay = checkpoint["replay"]  # the episode that was being played starts again
-        self.replay.columns, self.replay.count = replay["columns"], replay["count"]
+        self.replay.columns, self.replay.count = checkpoint["columns"], checkpoint["count"]
         self.returns.extend(checkpoint["returns"])
+        self.episode = list(checkpoint["episode"])
+        if self.episode:  # play it again up to where it was
+            self.seen, self.total = self.env.reset(seed=self.episode[0])[0], 0.0
+        for action in self.episode[1:]:
+            self.seen, reward, *_ = self.env.step(action)
+            self.total += float(reward)
 
 
 def mean_return(model: LitDQN, episodes: int, chance: float) -> float:
@@ -179,10 +182,8 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     keep = {"every_n_train_steps": 500, "save_last": True, "enable_version_counter": False}
     best = ModelCheckpoint(options.out, monitor="recent_return", mode="max", **keep)
-    logger = CSVLogger(options.out)
-    trainer = pl.Trainer(
-        accelerator="cpu", max_steps=options.steps, callbacks=[best], logger=logger
-    )
+    run = {"max_steps": options.steps, "callbacks": [best], "logger": CSVLogger(options.out)}
+    trainer = pl.Trainer(accelerator="cpu", **run)
     trainer.fit(LitDQN(options.env), ckpt_path=options.resume)
     model = LitDQN.load_from_checkpoint(best.best_model_path)
     print(f"\nmean return of {options.episodes} episodes")

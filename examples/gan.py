@@ -87,9 +87,8 @@ class GAN(pl.LightningModule):
         with torch.no_grad():
             grid = tiled(self(self.shown))
         self.logger.experiment.add_image("samples", grid[None], self.current_epoch)
-        if (self.current_epoch + 1) % 10 == 0 or self.trainer.is_last_batch:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_png(grid, self.folder / f"epoch-{self.current_epoch:03}.png")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_png(grid, self.folder / f"epoch-{self.current_epoch:03}.png")
 
 
 class ManualGAN(GAN):
