@@ -30,6 +30,12 @@ class Party(NamedTuple):
         return self.world == 1
 
 
+class EachRank(NamedTuple):
+    """Stands in a state for what each process has of its own; saving makes it the list of all."""
+
+    value: Any
+
+
 def hash_of(path: str) -> str:
     """The sha256 of a file, in hex."""
     digest = hashlib.sha256()

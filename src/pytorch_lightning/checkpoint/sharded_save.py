@@ -29,7 +29,7 @@ from pytorch_lightning.checkpoint.atomic import (
     replace_file,
     reserved_folder,
 )
-from pytorch_lightning.checkpoint.parts import ABOUT, FORMAT, KEY, META, Party, hash_of
+from pytorch_lightning.checkpoint.parts import ABOUT, FORMAT, KEY, META, EachRank, Party, hash_of
 from pytorch_lightning.checkpoint.plain import to_plain
 from pytorch_lightning.checkpoint.seal import write_sealed
 from pytorch_lightning.checkpoint.sharded_index import FILE as INDEX
@@ -202,10 +202,10 @@ def _agree(state: dict[str, Any], path: str | Path, party: Party, plans: Plans) 
             f"{os.fspath(path)!r}: checkpoints in parts are written to file systems that all "
             "machines share. Pass such a path, or state_dict_type='full'."
         )
-    tensors: dict[str, Tensor] = {}
-    part = Part("", place, party, _take_out(state, (), tensors))
+    taken = _Taken({}, {})
+    part = Part("", place, party, _take_out(state, (), taken))
     try:
-        _plan(part, tensors, plans)
+        _plan(part, taken, plans)
     except BaseException:
         if party.rank == 0 and part.folder:
             shutil.rmtree(part.folder, ignore_errors=True)
@@ -214,26 +214,44 @@ def _agree(state: dict[str, Any], path: str | Path, party: Party, plans: Plans) 
     return part
 
 
-def _plan(part: Part, tensors: dict[str, Tensor], plans: Plans) -> None:
+class _Taken(NamedTuple):
+    """What a state holds for which something else stands in the rest.
+
+    Attributes:
+        tensors: Divided ones, by the names that they get.
+        own: What each process has of its own, by the keys that lead there.
+    """
+
+    tensors: dict[str, Tensor]
+    own: dict[tuple[Any, ...], Any]
+
+    def named(self) -> dict[str, Any]:
+        """The latter by one name each."""
+        return {".".join(map(str, path)): value for path, value in self.own.items()}
+
+
+def _plan(part: Part, taken: _Taken, plans: Plans) -> None:
     """Make a folder, and divide the pieces; as before, where nothing in any process is new."""
     from torch.distributed import checkpoint
 
     dcp: Any = checkpoint  # its names are public all the same
-    party, planner = part.party, dcp.DefaultSavePlanner()
+    party, planner, tensors = part.party, dcp.DefaultSavePlanner(), taken.tensors
     layout = _layout(tensors)
 
-    def begin() -> tuple[str, bool]:
+    def begin() -> tuple[str, bool, Any]:
         if party.rank == 0:
             part.rest = to_plain(part.rest, "checkpoint")
             part.folder = part.reserved.enter_context(reserved_folder(os.path.dirname(part.place)))
             os.makedirs(part.folder, exist_ok=True)
-        return part.folder, plans.layout == layout
+        return part.folder, plans.layout == layout, to_plain(taken.named(), "checkpoint")
 
     begun = _together(party, part.place, begin)
     part.folder = begun[0][0]
+    for path, name in zip(taken.own, taken.named(), strict=True) if party.rank == 0 else ():
+        _put(part.rest, path, [own[name] for _, _, own in begun])
     part.writer = dcp.FileSystemWriter(part.folder)
     part.writer.set_up_storage_writer(party.rank == 0)
-    known = all(known for _, known in begun)
+    known = all(known for _, known, _ in begun)
     if known and plans.names is not None:
         part.pieces = [_own_part(tensors[name]) for name in plans.names]
     else:
@@ -305,9 +323,20 @@ def _failure(place: str, text: str, rank: int) -> CheckpointError:
     return CheckpointError(f"{place!r} could not be written: on rank {rank} {text}")
 
 
-def _take_out(value: Any, path: tuple[Any, ...], tensors: dict[str, Tensor]) -> Any:
-    """Move divided tensors aside, and leave a mark in the place of each."""
+def _put(tree: Any, path: Sequence[Any], value: Any) -> None:
+    *keys, last = path
+    for key in keys:
+        tree = tree[key]
+    tree[last] = value
+
+
+def _take_out(value: Any, path: tuple[Any, ...], taken: _Taken) -> Any:
+    """Move aside what is divided or of one process, and leave a mark in the place of each."""
+    if type(value) is EachRank:
+        taken.own[path] = value.value
+        return None
     if is_dtensor(value):
+        tensors = taken.tensors
         key = ".".join(map(str, path))
         while key in tensors:
             key += "_"
@@ -315,13 +344,13 @@ def _take_out(value: Any, path: tuple[Any, ...], tensors: dict[str, Tensor]) -> 
         return {KEY: key, "size": list(value.shape), "dtype": value.dtype}
     if type(value) in (dict, OrderedDict):
         result: Any = type(value)(
-            (name, _take_out(item, (*path, name), tensors)) for name, item in value.items()
+            (name, _take_out(item, (*path, name), taken)) for name, item in value.items()
         )
         if hasattr(value, "_metadata"):
             result._metadata = value._metadata
         return result
     if type(value) in (list, tuple):
-        return type(value)(_take_out(v, (*path, i), tensors) for i, v in enumerate(value))
+        return type(value)(_take_out(v, (*path, i), taken) for i, v in enumerate(value))
     return value
 
 

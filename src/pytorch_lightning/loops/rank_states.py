@@ -31,7 +31,7 @@ def with_all_ranks(run: Run, own: Own) -> Own:
     mine = {name: own[name] for name in _OF_A_RANK if name in own}
     if any(map(is_dtensor, own.get("gradients", {}).values())):
         del mine["gradients"]  # all ranks together hold one mean
-    return {**own, "ranks": run.strategy.gather_objects(mine)}
+    return {**own, "ranks": run.strategy.of_all_ranks(mine)}
 
 
 def of_this_rank(run: Run, own: Own) -> Own:

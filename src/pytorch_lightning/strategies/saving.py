@@ -36,6 +36,10 @@ class Saving(ABC):
     def gather_objects(self, obj: Any) -> list[Any]:
         """The objects of all processes, by rank, in every process."""
 
+    @abstractmethod
+    def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
+        """Agree on a decision of all processes, or of any."""
+
     @property
     def background(self) -> AsyncCheckpointIO | None:
         """What saves in the background; None where every save is written at once."""
@@ -76,6 +80,15 @@ class Saving(ABC):
         if found is not None and self._unsettled:
             found.wait_for_room(path)
             self.finish_saves()
+
+    def of_all_ranks(self, value: Any) -> Any:
+        """What all processes have of something, by rank, or what becomes that when it is saved."""
+        return self.gather_objects(value)
+
+    @property
+    def copies_in_all_ranks(self) -> bool:
+        """Whether a save that came now would let the processes meet, and each copy its part."""
+        return False
 
     def finish_saves(self) -> None:
         """Wait until all that was saved is there; for all processes.

@@ -16,6 +16,7 @@ from torch.optim import LBFGS, Optimizer
 
 from pytorch_lightning.checkpoint import schema
 from pytorch_lightning.checkpoint.atomic import local_path, remove_path
+from pytorch_lightning.checkpoint.parts import EachRank
 from pytorch_lightning.checkpoint.sharded import Party, is_sharded, load_sharded, save_sharded
 from pytorch_lightning.checkpoint.sharded_save import Plans, stage_sharded
 from pytorch_lightning.strategies.gathering import NoExchange, call, is_unit, passage
@@ -263,6 +264,16 @@ class ShardedStrategy(ParallelStrategy, ABC):
         if module is not None and own:
             own["gradients"] = _divided_gradients(own, module)
 
+    def of_all_ranks(self, value: Any) -> Any:
+        """What all processes have of something; parts bring it along with their first message."""
+        return EachRank(value) if self.saves_in_parts else super().of_all_ranks(value)
+
+    @property
+    def copies_in_all_ranks(self) -> bool:
+        """Whether a save that came now would be one in parts in the background."""
+        background = self.background
+        return self.saves_in_parts and background is not None and background.saves_in_background
+
     @property
     def writes_plain_files(self) -> bool:
         """Folders of parts are of our own kind, whatever writes single files."""
@@ -285,7 +296,7 @@ class ShardedStrategy(ParallelStrategy, ABC):
                 f"`storage_options={storage_options!r}`: a checkpoint in parts takes none."
             )
         background = self.background
-        if background is None or not background.saves_in_background:
+        if background is None or not self.copies_in_all_ranks:
             save_sharded(checkpoint, filepath, self.party)
             return
         self._unsettled = True

@@ -18,11 +18,14 @@ def save_together(
     storage_options: Any | None = None,
 ) -> None:
     """Write a checkpoint in all processes, which meet when it is written or handed over."""
-    trainer.strategy.make_room(filepath)
+    strategy = trainer.strategy
+    has_met = strategy.copies_in_all_ranks
+    strategy.make_room(filepath)
     save_alone(trainer, filepath, weights_only, storage_options)
     if trainer.state.status != TrainerStatus.RUNNING:  # nothing would go on meanwhile
-        trainer.strategy.finish_saves()
-    trainer.strategy.barrier("Trainer.save_checkpoint")
+        strategy.finish_saves()
+    if not has_met:
+        strategy.barrier("Trainer.save_checkpoint")
 
 
 def save_alone(
