@@ -65,6 +65,11 @@ def newest_valid(candidates: Iterable[str], *, training: bool, load: Load | None
     return Choice(None, passed)
 
 
+def in_words(passed: Iterable[Passed]) -> str:
+    """Files that were passed over, each with the reason."""
+    return "; ".join(f"{entry.path!r} ({entry.reason})" for entry in passed)
+
+
 def is_newest_of_its_run(path: str, others: Iterable[str]) -> bool:
     """Whether no other file is of the same run and younger."""
     own = read_header(path)

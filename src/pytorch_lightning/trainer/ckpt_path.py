@@ -3,8 +3,7 @@
 import os
 from typing import TYPE_CHECKING, Any
 
-from pytorch_lightning.checkpoint.io import reads_common_files
-from pytorch_lightning.checkpoint.newest import Found, Passed, is_newest_of_its_run, newest_valid
+from pytorch_lightning.checkpoint.newest import Found, Passed, in_words, is_newest_of_its_run
 from pytorch_lightning.checkpoint.reader import CheckpointNotFoundError
 from pytorch_lightning.trainer.requeue import left_by_this_job, newest_of_any_job
 from pytorch_lightning.trainer.run_files import (
@@ -12,6 +11,7 @@ from pytorch_lightning.trainer.run_files import (
     beside,
     last_files,
     left_by_exceptions,
+    newest_of,
 )
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import paths
@@ -146,10 +146,8 @@ def _newest(trainer: "pl.Trainer", word: str, groups: list[list[str]]) -> str | 
     """
     passed: list[Passed] = []
     training = trainer.state.fn == TrainerFn.FITTING
-    io = trainer.strategy.checkpoint_io
-    load = None if reads_common_files(io) else io.load_checkpoint
     for group in groups:
-        found, others = newest_valid(group, training=training, load=load)
+        found, others = newest_of(trainer, group, training=training)
         passed += others
         if found is not None:
             _say(word, found, passed)
@@ -158,7 +156,7 @@ def _newest(trainer: "pl.Trainer", word: str, groups: list[list[str]]) -> str | 
     if damaged:
         raise CheckpointError(
             f"`ckpt_path={word!r}`: there are checkpoints, but one can go on from none of them: "
-            f"{_list(passed)}. Pass the path of another one, or take these away to start afresh."
+            f"{in_words(passed)}. Pass the path of another one, or take these away to start afresh."
         )
     return None
 
@@ -166,13 +164,9 @@ def _newest(trainer: "pl.Trainer", word: str, groups: list[list[str]]) -> str | 
 def _say(word: str, found: Found, passed: list[Passed]) -> None:
     chosen = f"`ckpt_path={word!r}`: {found.path!r}, of step {found.header.step}, is the newest"
     if passed:
-        rank_zero_warn(f"{chosen} that can be used. Passed over: {_list(passed)}.")
+        rank_zero_warn(f"{chosen} that can be used. Passed over: {in_words(passed)}.")
     else:
         rank_zero_info(f"{chosen}.")
-
-
-def _list(passed: list[Passed]) -> str:
-    return "; ".join(f"{entry.path!r} ({entry.reason})" for entry in passed)
 
 
 def _hpc(trainer: "pl.Trainer") -> str:

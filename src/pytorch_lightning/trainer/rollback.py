@@ -4,16 +4,15 @@ import os
 from typing import TYPE_CHECKING
 
 from pytorch_lightning.callbacks.agreement import decide_once
-from pytorch_lightning.checkpoint.io import reads_common_files
 from pytorch_lightning.checkpoint.migrate import migrate_checkpoint
-from pytorch_lightning.checkpoint.newest import newest_valid
+from pytorch_lightning.checkpoint.newest import in_words
 from pytorch_lightning.checkpoint.peek import read_header
 from pytorch_lightning.loops.agreement import Agreement
 from pytorch_lightning.loops.metric_objects import is_metric
 from pytorch_lightning.loops.optimize import bind_optimization
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.trainer.restoring import go_on, put_back
-from pytorch_lightning.trainer.run_files import all_files
+from pytorch_lightning.trainer.run_files import all_files, newest_of
 from pytorch_lightning.utilities.enums import RunningStage
 from pytorch_lightning.utilities.exceptions import NonFiniteError, Rollback
 from pytorch_lightning.utilities.rank_zero import rank_zero_warn
@@ -57,11 +56,8 @@ def _newest(trainer: "pl.Trainer", run: Run) -> tuple[str | None, str]:
     own = [path for path, header in known.items() if header is None or header.run_id == run.run_id]
     if trainer.ckpt_path is not None:
         own.append(os.fspath(trainer.ckpt_path))
-    io = trainer.strategy.checkpoint_io
-    load = None if reads_common_files(io) else io.load_checkpoint
-    found, passed = newest_valid(own, training=True, load=load)
-    story = "; ".join(f"{entry.path!r} ({entry.reason})" for entry in passed)
-    return (None if found is None else found.path), story
+    found, passed = newest_of(trainer, own, training=True)
+    return (None if found is None else found.path), in_words(passed)
 
 
 def _let_go(run: Run) -> None:

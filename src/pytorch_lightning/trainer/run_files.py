@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pytorch_lightning.callbacks.checkpoint_files import (
@@ -11,6 +12,8 @@ from pytorch_lightning.callbacks.checkpoint_files import (
 )
 from pytorch_lightning.callbacks.model_checkpoint import ModelCheckpoint
 from pytorch_lightning.callbacks.on_exception_checkpoint import OnExceptionCheckpoint
+from pytorch_lightning.checkpoint.io import reads_common_files
+from pytorch_lightning.checkpoint.newest import Choice, newest_valid
 from pytorch_lightning.loggers.utilities import versions_before
 from pytorch_lightning.trainer.requeue import files_of_this_job
 from pytorch_lightning.utilities import paths
@@ -50,6 +53,13 @@ def all_files(trainer: "pl.Trainer") -> list[list[str]]:
         return [fixed + groups[0]]
     earlier = [group for group in groups if group]
     return [fixed + earlier[0], *earlier[1:]] if earlier else [fixed]
+
+
+def newest_of(trainer: "pl.Trainer", candidates: Iterable[str], *, training: bool) -> Choice:
+    """The newest of these files that is whole, read by whoever reads the files of this run."""
+    io = trainer.strategy.checkpoint_io
+    load = None if reads_common_files(io) else io.load_checkpoint
+    return newest_valid(candidates, training=training, load=load)
 
 
 def beside(path: str) -> list[str]:
