@@ -26,6 +26,7 @@ from pytorch_lightning.checkpoint.reader import read_checkpoint
 from pytorch_lightning.checkpoint.sharded_index import FILE as INDEX
 from pytorch_lightning.checkpoint.sharded_index import read_index
 from pytorch_lightning.checkpoint.sharded_save import save_sharded
+from pytorch_lightning.checkpoint.slices import reader_of
 from pytorch_lightning.utilities.exceptions import CheckpointError
 
 __all__ = [
@@ -81,12 +82,12 @@ def load_sharded(
     _verify(folder, dict(about["hashes"]), party)
     index = _agreed_index(folder, party)
     wanted: dict[str, Tensor] = {}
-    rest = _put_in(rest, target, wanted)
+    rest = _put_in(rest, _Checked(folder, index, target), wanted)
     filled = {key: tensor for key, tensor in wanted.items() if not tensor.is_meta}
     with _of_torch(f"{folder!r} could not be read"):
         dcp.load(
             filled,
-            storage_reader=_reader(dcp, folder, index),
+            storage_reader=reader_of(folder, index),
             process_group=party.group,
             no_dist=party.alone,
         )
@@ -160,16 +161,6 @@ def _of_torch(what: str) -> Iterator[None]:
             ) from error
 
 
-def _reader(dcp: Any, folder: str, index: Any) -> Any:
-    class Reader(dcp.FileSystemReader):  # type: ignore[misc]  # torch's, found at run time
-        """Takes the index as data; torch's own reader would run it as a program."""
-
-        def read_metadata(self, *args: Any, **kwargs: Any) -> Any:
-            return index
-
-    return Reader(folder)
-
-
 def _verify(folder: str, hashes: dict[str, str], party: Party) -> None:
     """Make sure that all files are as written; each process looks at its share of them."""
     wrong = []
@@ -196,15 +187,45 @@ def _verify(folder: str, hashes: dict[str, str], party: Party) -> None:
         )
 
 
-def _put_in(value: Any, target: Target, wanted: dict[str, Tensor]) -> Any:
+class _Checked:
+    """Makes the tensor of a key when the index agrees that there is one of that size."""
+
+    def __init__(self, folder: str, index: Any, target: Target) -> None:
+        self._folder = folder
+        self._tensors = index.state_dict_metadata
+        self._target = target
+        self._room = sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file())
+
+    def __call__(self, mark: Mapping[str, Any]) -> tuple[str, Tensor]:
+        key, size = mark.get(KEY), mark.get("size")
+        known = self._tensors.get(key) if isinstance(key, str) else None
+        dtype = mark.get("dtype")
+        if (
+            not isinstance(dtype, torch.dtype)
+            or known is None
+            or ([*known.size], known.properties.dtype) != (size, dtype)
+        ):
+            raise CheckpointError(
+                f"{self._folder!r} is damaged: {META} tells of a tensor {key!r:.80} that the index "
+                "does not have so."
+            )
+        self._room -= known.size.numel() * dtype.itemsize
+        if self._room < 0:
+            raise CheckpointError(
+                f"{self._folder!r} is damaged: its tensors are larger than its files."
+            )
+        return str(key), self._target(str(key), known.size, dtype)
+
+
+def _put_in(value: Any, make: _Checked, wanted: dict[str, Tensor]) -> Any:
     if type(value) in (dict, OrderedDict):
         if KEY in value:
-            key, size = str(value[KEY]), torch.Size(value["size"])
-            tensor = wanted[key] = target(key, size, value["dtype"])
+            key, tensor = make(value)
+            wanted[key] = tensor
             return tensor
         for name in value:
-            value[name] = _put_in(value[name], target, wanted)
+            value[name] = _put_in(value[name], make, wanted)
         return value
     if type(value) in (list, tuple):
-        return type(value)(_put_in(item, target, wanted) for item in value)
+        return type(value)(_put_in(item, make, wanted) for item in value)
     return value
