@@ -148,6 +148,24 @@ def test_any_number_of_processes_goes_on_from_them(saved, world):
                 torch.testing.assert_close(torch.tensor(value), torch.tensor(as_tree[name]))
 
 
+def _alone(folder, way):
+    keep = ModelCheckpoint(folder, filename="{epoch}", save_top_k=-1, async_save=True)
+    module = Net()
+    trainer = trainer_of(1, way, keep, max_epochs=2)
+    trainer.fit(module, mine(1))
+    return whole(module), states(trainer.optimizers[0])
+
+
+def test_two_processes_go_on_from_the_parts_of_one(tmp_path):
+    (expected,) = run_ranks(_alone, 1, str(tmp_path), "fsdp")
+    assert is_sharded(tmp_path / "epoch=0.ckpt")
+    for found in run_ranks(_go_on, 2, 2, "fsdp", str(tmp_path / "epoch=0.ckpt")):
+        for tree, as_tree in zip(found, expected, strict=True):
+            assert tree.keys() == as_tree.keys()
+            for name, value in tree.items():
+                torch.testing.assert_close(torch.tensor(value), torch.tensor(as_tree[name]))
+
+
 def test_a_flipped_bit_in_a_part_is_noticed(saved, tmp_path, tally):
     strategy, folder, _ = saved
     if strategy == "ddp":

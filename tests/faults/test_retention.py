@@ -12,6 +12,7 @@ import random
 import re
 import shutil
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -189,9 +190,18 @@ def go_on(folder, policy, foreign, word):
     return fit(folder, policy, word if word != "path" else found.path)
 
 
-def survive(scythe, tmp_path, seed, tally, most=math.inf):
+def bury():
+    """What a dead process handed over is not done any more."""
+    for thread in threading.enumerate():
+        if thread.name == "checkpoint writer":
+            thread.join()
+
+
+def survive(scythe, tmp_path, seed, tally, most=math.inf, in_background=False):
     """Kill a policy before each of its file operations, or at some of them."""
     policy = drawn(seed)
+    for options in policy[1]:
+        options["async_save"] = in_background
     rng = random.Random(seed)
     whole = tmp_path / f"{seed}-whole"
     foreign = add_foreign_files(whole, policy)
@@ -209,9 +219,10 @@ def survive(scythe, tmp_path, seed, tally, most=math.inf):
             (folder / name).write_bytes(content)
         for again in range(rng.choice([1, 1, 2])):
             scythe.over(folder, moment if not again else rng.randrange(total))
-            tally("kill between file operations")
+            tally(f"kill between file operations{' in the background' * in_background}")
             with contextlib.suppress(Killed):
                 go_on(folder, policy, foreign, "auto")
+            bury()
         scythe.over(folder)
         trainer = go_on(folder, policy, foreign, "auto")
         found = held(folder, foreign)
@@ -225,6 +236,13 @@ def survive(scythe, tmp_path, seed, tally, most=math.inf):
 @pytest.mark.parametrize("seed", [5, 9, 13, 31, 43])
 def test_the_files_of_a_killed_run_are_those_of_one_that_was_not(scythe, tmp_path, seed, tally):
     survive(scythe, tmp_path, seed, tally, most=6)
+
+
+@pytest.mark.parametrize(
+    "seed", [9, 31, *(pytest.param(n, marks=pytest.mark.long) for n in range(40, 52))]
+)
+def test_the_files_of_a_killed_run_that_saves_in_the_background(scythe, tmp_path, seed, tally):
+    survive(scythe, tmp_path, seed, tally, most=3, in_background=True)
 
 
 @pytest.mark.long
