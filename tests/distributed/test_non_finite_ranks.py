@@ -130,3 +130,40 @@ def test_all_ranks_go_back_together(tmp_path, tally):
     second = [(1, batch) for batch in (0, 1, 2, 3, 4, 5, 6, 5, 6, 7)]
     assert one[2] == [*first, *second]
     assert one[3] == run_ranks(_never, 2, tmp_path / "good")[0]
+
+
+class Rows(torch.utils.data.IterableDataset):
+    """A stream with a state, which is three batches longer on rank 1."""
+
+    def __init__(self):
+        self.next = 0
+
+    def __iter__(self):
+        end = 3 + 3 * torch.distributed.get_rank()
+        while self.next < end:
+            self.next += 1
+            yield torch.full((4,), self.next / 8)
+        self.next = 0
+
+    def state_dict(self):
+        return {"next": self.next}
+
+    def load_state_dict(self, state):
+        self.next = state["next"]
+
+
+def _went_back_alone(folder):
+    data = torch.utils.data.DataLoader(Rows(), batch_size=1)
+    saver = ModelCheckpoint(folder, every_n_train_steps=1, save_top_k=-1)
+    careful, module = NonFinite("rollback", check_every_n_steps=1), OnOneRank(bad={(0, 4)})
+    trainer = trained(module, [careful, saver], data, devices=2, strategy="ddp")
+    return careful.avoided, trainer.global_step, module.trained, weights(trainer)
+
+
+def test_a_rank_whose_data_ended_avoids_the_batch_of_another(tmp_path, tally):
+    tally("rollback")
+    ended, other = run_ranks(_went_back_alone, 2, tmp_path)
+    assert (ended[:2], ended[3]) == (other[:2], other[3])
+    assert other[:2] == ({(0, 4)}, 5)
+    assert ended[2] == [(0, batch) for batch in range(3)]
+    assert other[2] == [(0, batch) for batch in range(6)]

@@ -147,7 +147,7 @@ def train_batch(run: Run, batch: Any) -> None:
     state, hooks, session = run.state, run.hooks, run.session
     run.in_batch = True
     output = None
-    if batch is None or run.avoided and is_avoided(run, batch):
+    if batch is None or run.avoided and is_avoided(run):
         skip_batch(run)
     elif batch is NO_DATA:
         run.idle()
@@ -189,15 +189,18 @@ def cut_epoch(run: Run) -> None:
     step_schedulers(run, plateau=False, epoch=True)  # as documented: on a cut too
 
 
-def is_avoided(run: Run, batch: Any) -> bool:
-    """Whether the run went back to a checkpoint because of this batch."""
-    return batch is not NO_DATA and (run.state.epoch, run.state.batch) in run.avoided
+def is_avoided(run: Run) -> bool:
+    """Whether the run went back to a checkpoint because of this batch of any rank."""
+    return (run.state.epoch, run.state.batch) in run.avoided
 
 
 def skip_batch(run: Run) -> None:
-    """Count a batch that is None, as some `collate_fn` give on purpose; train on nothing."""
+    """Count a batch that is None, as some `collate_fn` give on purpose; train on nothing.
+
+    One that is avoided is so on all ranks, which then have nothing to exchange.
+    """
     assert run.train is not None
-    avoided = is_avoided(run, None)  # on all ranks
+    avoided = is_avoided(run)
     if not avoided:
         warnings_given.warn("The training loader gave None instead of a batch, which is skipped.")
     run.session.new_batch(None)
