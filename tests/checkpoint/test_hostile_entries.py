@@ -171,8 +171,22 @@ class Server(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
+    def drip(self):
+        """Send headers, one after the other, each soon enough."""
+        try:
+            self.wfile.write(b"HTTP/1.0 200 OK\r\n")
+            for count in range(50):
+                self.wfile.write(f"X-{count}: x\r\n".encode())
+                self.wfile.flush()
+                time.sleep(0.05)
+        except OSError:
+            pass
+
     def do_GET(self):
         kind = self.path.strip("/")
+        if kind == "drip":
+            self.drip()
+            return
         headers = HEADERS.get(kind, {})
         self.send_response(302 if "Location" in headers else 200)
         for name, value in headers.items():
@@ -211,7 +225,8 @@ def server():
     ("kind", "reason"),
     [("file", "could not be fetched"), ("ftp", "not safe"), ("data", "could not be fetched"),
      ("lies", "ended early"), ("announced", "larger than"), ("endless", "larger than"),
-     ("slow", "too slowly"), ("chunks", "could not be fetched"), ("page", "is not a checkpoint")],
+     ("slow", "too slowly"), ("chunks", "could not be fetched"), ("page", "is not a checkpoint"),
+     ("drip", "no answer within")],
 )  # fmt: skip
 def test_hostile_servers(kind, reason, server, monkeypatch, tally):
     tally("hostile server")

@@ -2,7 +2,9 @@
 
 import contextlib
 import http.client
+import queue
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -28,13 +30,39 @@ def downloaded(url: str) -> Iterator[BinaryIO]:
     """
     with tempfile.TemporaryFile() as file:
         try:
-            with _opener().open(url, timeout=_SILENCE) as response:
+            with _answer(url) as response:
                 _copy_limited(response, file, url)
         # what is no URL is a ValueError, what is no answer an HTTPException
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise CheckpointError(f"{url!r} could not be fetched: {error}") from error
         file.seek(0)
         yield cast(BinaryIO, file)
+
+
+def _answer(url: str) -> Any:
+    """The answer of a server, head and all, within the time for it; a stuck thread is left."""
+    found: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    is_late = threading.Event()
+
+    def ask() -> None:
+        try:
+            response = _opener().open(url, timeout=_SILENCE)
+        except BaseException as error:
+            found.put(error)
+            return
+        found.put(response)
+        if is_late.is_set():
+            response.close()
+
+    threading.Thread(target=ask, daemon=True, name="pl-download").start()
+    try:
+        answer = found.get(timeout=_PATIENCE)
+    except queue.Empty:
+        is_late.set()
+        raise TimeoutError(f"no answer within {_PATIENCE:.0f} s") from None
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

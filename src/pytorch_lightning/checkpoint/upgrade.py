@@ -6,12 +6,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pytorch_lightning.checkpoint.atomic import replace_file
 from pytorch_lightning.checkpoint.io import TorchCheckpointIO
 from pytorch_lightning.checkpoint.migrate import LAYOUT_OF, migrate_checkpoint
 from pytorch_lightning.checkpoint.reader import read_checkpoint
 from pytorch_lightning.utilities.exceptions import CheckpointError
 
 _VERSION_KEY = "pytorch-lightning_version"
+_CHUNK = 1 << 22
 
 
 def upgrade_file(path: Path, *, map_to_cpu: bool = False) -> Path:
@@ -26,7 +28,9 @@ def upgrade_file(path: Path, *, map_to_cpu: bool = False) -> Path:
     checkpoint = migrate_checkpoint(read_checkpoint(path, "cpu" if map_to_cpu else None), path)
     checkpoint[_VERSION_KEY] = str(LAYOUT_OF)
     backup = path.with_name(path.name + ".bak")
-    shutil.copy2(path, backup)
+    with path.open("rb") as original:
+        replace_file(str(backup), lambda copy: shutil.copyfileobj(original, copy, _CHUNK))
+    shutil.copystat(path, backup)
     TorchCheckpointIO().save_checkpoint(checkpoint, path)
     return backup
 
