@@ -323,3 +323,13 @@ def test_the_contract_is_abstract():
         "remove_checkpoint",
     }
     assert TorchCheckpointIO().teardown() is None
+
+
+def test_a_tilde_is_the_home_for_who_writes_and_who_reads(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    io = TorchCheckpointIO()
+    io.save_checkpoint({"epoch": 3}, "~/kept/a.ckpt")
+    assert (tmp_path / "kept" / "a.ckpt").is_file()
+    assert io.load_checkpoint("~/kept/a.ckpt") == {"epoch": 3}
+    io.remove_checkpoint("~/kept/a.ckpt")
+    assert not (tmp_path / "kept" / "a.ckpt").exists()

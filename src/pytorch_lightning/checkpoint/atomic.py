@@ -19,6 +19,8 @@ from pytorch_lightning.utilities.leftovers import (
     reserved_name,
     reserved_name_aside,
 )
+from pytorch_lightning.utilities.paths import is_remote
+from pytorch_lightning.utilities.paths import local as local_path
 
 __all__ = [
     "CheckpointWriteError",
@@ -37,19 +39,6 @@ __all__ = [
 
 class CheckpointWriteError(CheckpointError, OSError):
     """A checkpoint could not be written; the file that was there before is intact."""
-
-
-def is_remote(path: str) -> bool:
-    """Whether a path needs fsspec."""
-    return "://" in path and not path.startswith(("file://", "local://"))
-
-
-def local_path(path: str) -> str:
-    """A path of this machine without a scheme."""
-    for scheme in ("file://", "local://"):
-        if path.startswith(scheme):
-            return path[len(scheme) :]
-    return path
 
 
 def replace_file(
