@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from pytorch_lightning.checkpoint.migrate import migrate_checkpoint
 from pytorch_lightning.loops import snapshot
 from pytorch_lightning.loops.run import Run
+from pytorch_lightning.utilities.exceptions import CheckpointError, MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 if TYPE_CHECKING:
@@ -33,9 +34,18 @@ def put_back(trainer: "pl.Trainer", run: Run, checkpoint: dict[str, Any], path: 
     snapshot.restore_callbacks(run, trainer.callbacks, checkpoint, trainer)
 
 
-def go_on(trainer: "pl.Trainer", run: Run, checkpoint: dict[str, Any]) -> None:
-    """Set the training to where it was, and have loggers drop what came after that."""
-    snapshot.restore_counters(run, checkpoint)
-    snapshot.restore_training(run, checkpoint)
+def go_on(trainer: "pl.Trainer", run: Run, checkpoint: dict[str, Any], path: Any = None) -> None:
+    """Set the training to where it was, and have loggers drop what came after that.
+
+    Args:
+        path: Where the checkpoint comes from, for errors.
+    """
+    try:
+        snapshot.restore_counters(run, checkpoint)
+        snapshot.restore_training(run, checkpoint)
+    except (CheckpointError, MisconfigurationException) as error:
+        if path is not None:
+            error.args = (f"{str(path)!r}: {error}",)
+        raise
     for logger in trainer.loggers:
         logger.rewind(run.state.logged())
