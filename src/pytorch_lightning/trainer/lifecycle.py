@@ -22,7 +22,7 @@ from pytorch_lightning.trainer.requeue import Requeued
 from pytorch_lightning.trainer.restoring import go_on
 from pytorch_lightning.trainer.rollback import go_back
 from pytorch_lightning.trainer.set_up import bind_hooks, log_hyperparameters, make_run, set_up
-from pytorch_lightning.trainer.signals import Interrupted, heed_signals
+from pytorch_lightning.trainer.signals import Interrupted, heed_signals, leaving_at_once
 from pytorch_lightning.trainer.states import RunningStage, TrainerFn, TrainerStatus
 from pytorch_lightning.trainer.tables import print_results
 from pytorch_lightning.trainer.tear_down import fail, release, tear_down
@@ -65,7 +65,7 @@ def fit(
         run.state.begin_fit()
         if checkpoint is not None:
             run.resumed = True
-            go_on(trainer, run, checkpoint)
+            go_on(trainer, run, checkpoint, trainer._ckpt_path)
         del checkpoint
         run.hooks.on_pretrain_routine_start()
         run.hooks.on_pretrain_routine_end()
@@ -166,19 +166,20 @@ def _running(
     run = make_run(trainer, fn, module, datamodule)
     trainer.state.fn, trainer.state.status = fn, TrainerStatus.RUNNING
     trainer.state.stage = _STAGES[fn]
-    try:
-        yield run
-        tear_down(trainer, run, status="success")
-    except Requeued:
-        trainer.state.status, trainer.state.stage = TrainerStatus.INTERRUPTED, None
-        release(trainer, run)
-        tear_down(trainer, run, status="finished")
-        raise
-    except BaseException as error:
-        fail(trainer, run, error)
-        if not isinstance(error, KeyboardInterrupt):
+    with leaving_at_once(trainer):
+        try:
+            yield run
+            tear_down(trainer, run, status="success")
+        except Requeued:
+            trainer.state.status, trainer.state.stage = TrainerStatus.INTERRUPTED, None
+            release(trainer, run)
+            tear_down(trainer, run, status="finished")
             raise
-        if not hasattr(sys, "ps1"):  # set by the prompt of Python, IPython and notebooks
-            raise Interrupted from None
-        return
+        except BaseException as error:
+            fail(trainer, run, error)
+            if not isinstance(error, KeyboardInterrupt):
+                raise
+            if not hasattr(sys, "ps1"):  # set by the prompt of Python, IPython and notebooks
+                raise Interrupted from None
+            return
     trainer.state.status, trainer.state.stage = TrainerStatus.FINISHED, None

@@ -16,6 +16,7 @@ from pytorch_lightning.distributed.watch import watch
 from pytorch_lightning.loops.run import Run
 from pytorch_lightning.trainer.requeue import Requeue
 from pytorch_lightning.trainer.restart import keep_for_restart
+from pytorch_lightning.trainer.states import TrainerStatus
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
@@ -48,6 +49,7 @@ def heed_signals(trainer: "pl.Trainer", run: Run) -> Iterator[None]:
     state.ending = state.asked_to_end = 0
     run.before_end = partial(_before_end, trainer, run, requeue)
     with ExitStack() as stack:
+        stack.enter_context(_waiting_for_a_batch())
         if requeue is not None:
             stack.enter_context(requeue.around())
         stack.enter_context(heeding(requeue))
@@ -60,6 +62,51 @@ def heed_signals(trainer: "pl.Trainer", run: Run) -> Iterator[None]:
         stack.enter_context(interruptible(run, workers))
         yield
         _end_late(run)
+
+
+class _Leave:
+    """A handler that ends a run where no batch runs."""
+
+    def __init__(self, trainer: "pl.Trainer") -> None:
+        self.trainer, self.process, self.left = trainer, os.getpid(), False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self.process:
+            _in_child(number, signal.SIG_DFL)
+        elif not self.left and self.trainer.state.status != TrainerStatus.INTERRUPTED:
+            self.left = True
+            raise SIGTERMException  # else the run tears down already, and the process leaves then
+
+
+@contextmanager
+def leaving_at_once(trainer: "pl.Trainer") -> Iterator[None]:
+    """Have a signal that would end this process tear the run down, before and after its loops.
+
+    With several ranks it ends the process: it may stand in a collective, and never come here.
+    """
+    if not _in_main_thread() or trainer.world_size > 1:
+        yield
+        return
+    leave = _Leave(trainer)
+    numbers = [n for n in (signal.SIGTERM, *_OTHERS) if signal.getsignal(n) is signal.SIG_DFL]
+    with ExitStack() as stack:
+        for number in numbers:
+            stack.enter_context(_handled(number, leave, signal.SIG_DFL))
+        yield
+
+
+@contextmanager
+def _waiting_for_a_batch() -> Iterator[None]:
+    """Take the handlers away that leave at once, for as long as loops run."""
+    numbers = [signal.SIGTERM, *_OTHERS] if _in_main_thread() else []
+    leaving = {n: h for n in numbers if isinstance(h := signal.getsignal(n), _Leave)}
+    for number in leaving:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handle in leaving.items():
+            signal.signal(number, handle)
 
 
 def _asking(requeue: Requeue | None) -> list[int]:
