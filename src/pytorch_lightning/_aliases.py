@@ -68,6 +68,7 @@ MODULES = {
     "utilities.cloud_io": "utilities.paths",
     "utilities.combined_loader": "data.combined",
     "utilities.consolidate_checkpoint": "checkpoint.consolidate",
+    "utilities.deepspeed": "checkpoint.deepspeed",
     "utilities.distributed": "utilities.rank_zero",
     "utilities.migration": "checkpoint.migrate",
     "utilities.migration.utils": "checkpoint.migrate",

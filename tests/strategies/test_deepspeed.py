@@ -3,12 +3,14 @@
 import importlib.util
 
 import pytest
+import torch
+from pytorch_lightning.utilities.deepspeed import convert_zero_checkpoint_to_fp32_state_dict
+from tests.checkpoint import hostile
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.plugins import DeepSpeedPrecision
 from pytorch_lightning.strategies import DeepSpeedStrategy, StrategyRegistry
-from pytorch_lightning.utilities.deepspeed import convert_zero_checkpoint_to_fp32_state_dict
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.exceptions import CheckpointError, MisconfigurationException
 
 missing = importlib.util.find_spec("deepspeed") is None
 NAMES = [name for name in StrategyRegistry.available_strategies() if "deepspeed" in name]
@@ -53,3 +55,18 @@ def test_a_folder_without_files_is_told(tmp_path):
     (tmp_path / "latest").write_text("checkpoint")
     with pytest.raises(FileNotFoundError, match="model_states"):
         convert_zero_checkpoint_to_fp32_state_dict(tmp_path, tmp_path / "one.ckpt")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("file", ["mp_rank_00_model_states.pt", "zero_pp_rank_0_optim_states.pt"])
+@pytest.mark.parametrize("trick", ["reduce", "newobj", "stack global", "nested module name"])
+def test_a_hostile_folder_runs_nothing_and_is_refused(file, trick, tmp_path, tally):
+    # VU#252619: DeepSpeed's folders were read with `pickle`
+    tally("hostile file")
+    folder, marker = tmp_path / "checkpoint", tmp_path / "marker"
+    folder.mkdir()
+    torch.save({"module": {}}, folder / "mp_rank_00_model_states.pt")
+    hostile.archive(folder / file, hostile.pickled(hostile.opcodes(marker)[trick]))
+    with pytest.raises(CheckpointError, match=file.replace(".", r"\.")):
+        convert_zero_checkpoint_to_fp32_state_dict(tmp_path, tmp_path / "one.ckpt", "checkpoint")
+    assert not marker.exists() and not (tmp_path / "one.ckpt").exists()

@@ -435,8 +435,8 @@ class DeepSpeedStrategy(ParallelStrategy):
         module = self._lightning_module
         assert module is not None, "connect() comes first"
         if self._engine is None or module.trainer.state.fn != "fit":
-            return files.read(path)
-        checkpoint = files.load(self._engine, path, strict=module.strict_loading)
+            return files.read(path, weights_only)
+        checkpoint = files.load(self._engine, path, weights_only, strict=module.strict_loading)
         self._is_loaded = True
         return checkpoint
 

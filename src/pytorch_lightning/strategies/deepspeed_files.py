@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from pytorch_lightning.checkpoint.deepspeed import read_folder
+from pytorch_lightning.checkpoint.plain import from_plain, to_plain
+from pytorch_lightning.checkpoint.zero_files import check_folder
 from pytorch_lightning.strategies.parallel import ParallelStrategy
-from pytorch_lightning.utilities.deepspeed import read_folder
 from pytorch_lightning.utilities.exceptions import CheckpointError
 from pytorch_lightning.utilities.paths import is_remote
 
@@ -29,7 +31,7 @@ def save(strategy: ParallelStrategy, engine: Any, checkpoint: dict[str, Any], pa
     engine.save_checkpoint(
         unfinished,
         tag=TAG,
-        client_state=rest,
+        client_state=to_plain(rest, "checkpoint"),
         exclude_frozen_parameters=getattr(strategy, "exclude_frozen_parameters", False),
     )
     strategy.barrier("DeepSpeed folder is written")
@@ -39,23 +41,25 @@ def save(strategy: ParallelStrategy, engine: Any, checkpoint: dict[str, Any], pa
     strategy.barrier("DeepSpeed folder is in place")
 
 
-def load(engine: Any, path: str, *, strict: bool) -> dict[str, Any]:
-    """Let the engine take weights and optimizer out of a folder.
+def load(engine: Any, path: str, weights_only: bool | None, *, strict: bool) -> dict[str, Any]:
+    """Let the engine take weights and optimizer out of a folder that was looked through.
 
     Returns:
         What the trainer has to take.
     """
+    if weights_only is not False:
+        check_folder(os.path.join(path, _tag_of(path)))
     found, rest = engine.load_checkpoint(
         path, tag=_tag_of(path), load_module_strict=strict, load_lr_scheduler_states=False
     )
     if found is None:
         raise CheckpointError(f"`{path}`: DeepSpeed finds no checkpoint in it.")
-    return {**rest, "state_dict": {}, "optimizer_states": []}
+    return {**from_plain(rest), "state_dict": {}, "optimizer_states": []}
 
 
-def read(path: str) -> dict[str, Any]:
+def read(path: str, weights_only: bool | None) -> dict[str, Any]:
     """All the weights of a folder, for evaluation, and what the trainer saved beside them."""
-    return {**read_folder(path, _tag_of(path)), "optimizer_states": []}
+    return {**read_folder(path, _tag_of(path), weights_only), "optimizer_states": []}
 
 
 def _tag_of(path: str) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from pytorch_lightning.checkpoint.reader import read_checkpoint
+from pytorch_lightning.checkpoint.zero_files import check_folder
 from pytorch_lightning.utilities.imports import import_optional
 from pytorch_lightning.utilities.paths import PathLike
 
@@ -62,13 +64,14 @@ def convert_zero_checkpoint_to_fp32_state_dict(
 ) -> dict[str, Any]:
     """Make one file of a folder, with all weights in 32 bits; no GPU is needed.
 
-    DeepSpeed's files are read with `pickle`: only convert what you trust.
-
     Args:
         tag: The name of the folder inside; the one that the file `latest` tells by default.
 
     Returns:
         What the file holds: `state_dict`, and what the trainer saved beside it.
+
+    Raises:
+        CheckpointError: A file names more than tensors and plain classes of DeepSpeed.
     """
     checkpoint = read_folder(checkpoint_dir, tag)
     weights = checkpoint["state_dict"]
@@ -79,15 +82,23 @@ def convert_zero_checkpoint_to_fp32_state_dict(
     return checkpoint
 
 
-def read_folder(checkpoint_dir: PathLike, tag: str | None = None) -> dict[str, Any]:
-    """All weights as `state_dict`, and what the trainer saved beside them."""
+def read_folder(
+    checkpoint_dir: PathLike, tag: str | None = None, weights_only: bool | None = None
+) -> dict[str, Any]:
+    """All weights as `state_dict`, and what the trainer saved beside them.
+
+    Args:
+        weights_only: False is your word that you trust the files: they may then run code.
+    """
     folder = Path(ds_checkpoint_dir(checkpoint_dir, tag))
     models = sorted(folder.glob("*model_states.pt"))
     if not models:
         raise FileNotFoundError(f"There is no file '*model_states.pt' in {str(folder)!r}.")
-    found = torch.load(models[0], map_location="cpu", weights_only=False)
+    found = read_checkpoint(models[0], "cpu", weights_only)
     weights = found["module"]
     if list(folder.glob("*zero_pp_rank_*optim_states.pt")):  # also those that ZeRO has split
+        if weights_only is not False:
+            check_folder(folder)
         import_optional("deepspeed", purpose="`convert_zero_checkpoint_to_fp32_state_dict`")
         conversion: Any = importlib.import_module("deepspeed.utils.zero_to_fp32")
         weights = conversion.get_fp32_state_dict_from_zero_checkpoint(
