@@ -50,6 +50,7 @@ class Measure(pl.Callback):
         self.folder, self.io = folder, io
         self.stops: list[float] = []
         self.copies: list[float] = []
+        self.work: list[tuple[float, float]] = []
         self.pauses: list[float] = []
         self.writes: list[float] = []
         self.added: list[int] = []
@@ -62,14 +63,17 @@ class Measure(pl.Callback):
         state = tensors_of(trainer)
         copies = [torch.zeros_like(t, device="cpu") for t in state]
         trainer.strategy.barrier()
+        begin = time.thread_time()
         self.copies.append(copy_once(state, copies))
+        worked = time.thread_time() - begin
         del state, copies
         gc.collect()
         self.peak = before = resident()
         trainer.strategy.barrier()
-        begin = time.perf_counter()
+        begin, begin_work = time.perf_counter(), time.thread_time()
         trainer.save_checkpoint(os.path.join(self.folder, f"{batch_idx}.ckpt"))
         self.stops.append(time.perf_counter() - begin)
+        self.work.append((time.thread_time() - begin_work, worked))
         self.pauses.append(self.watch())
         self.writes.append(time.perf_counter() - begin)
         self.added.append(self.peak - before)
@@ -117,6 +121,8 @@ def report(measure: Measure, state: float) -> None:
     print(f"stop of later saves          {1e3 * statistics.median(stops):8.1f} ms")
     print(f"stop / copy, median          {statistics.median(ratios):8.2f}")
     print(f"stop / copy, least           {min(stops) / min(copies):8.2f}")
+    saving, copying = (min(seconds) for seconds in zip(*measure.work[1:], strict=True))
+    print(f"the same in processor time   {saving / copying:8.2f}")
     print(f"longest pause while written  {1e3 * max(measure.pauses[1:]):8.1f} ms")
     print(f"written after                {1e3 * statistics.median(measure.writes[1:]):8.1f} ms")
     print(f"memory added by the first    {measure.added[0] / state:8.2f} copies")
