@@ -59,8 +59,9 @@ def recorded(python: str, program: str) -> Steps | str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
     with tempfile.TemporaryDirectory() as folder:
         command = [python, "-W", "ignore", "-c", RECORD, *program.split()]
-        options = {"cwd": folder, "env": environment, "capture_output": True, "text": True}
-        done = subprocess.run(command, **options)
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
     if done.returncode != 0:
         return (done.stderr.strip() or "nothing was said").splitlines()[-1][:150]
     steps: Steps = json.loads(done.stdout.splitlines()[-1])

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import LearningRateMonitor
@@ -49,8 +49,8 @@ class Text(pl.LightningDataModule):
     def lines(self, texts: list[str]) -> list[Tensor]:
         """Numbers of characters; the first of each line is the space before it."""
         cut = [text[at : at + LONGEST] for text in texts for at in range(0, len(text), LONGEST)]
-        known = self.numbers.get
-        return [torch.tensor([known(c, 1) for c in " " + line]) for line in cut if len(line) > 8]
+        long = [" " + line for line in cut if len(line) > 8]
+        return [torch.tensor([self.numbers.get(c, 1) for c in line]) for line in long]
 
     @staticmethod
     def padded(lines: list[Tensor]) -> Tensor:
@@ -58,7 +58,9 @@ class Text(pl.LightningDataModule):
         return nn.utils.rnn.pad_sequence(lines, batch_first=True, padding_value=PAD)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        return DataLoader(self.train, self.batch_size, shuffle=True, collate_fn=self.padded)
+        trainer = self.trainer  # any number of processes is dealt the same order
+        dealt = DistributedSampler(self.train, trainer.world_size, trainer.global_rank)
+        return DataLoader(self.train, self.batch_size, sampler=dealt, collate_fn=self.padded)
 
     def val_dataloader(self) -> DataLoader[Any]:
         return DataLoader(self.val, 64, collate_fn=self.padded)
@@ -94,13 +96,12 @@ class LitGPT(pl.LightningModule):
         super().__init__()
         self.save_hyperparameters()
         self.learning_rate = learning_rate
-        self.characters = nn.Embedding(size, width)
-        self.places = nn.Embedding(LONGEST + 1, width)
+        self.characters, self.places = nn.Embedding(size, width), nn.Embedding(LONGEST + 1, width)
         self.near = nn.Conv1d(width, width, 4)  # mixes a character with the three before it
         self.blocks = nn.Sequential(*(Block(width, 4) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
-        for embedding in (self.characters, self.places):
-            nn.init.normal_(embedding.weight, std=0.02)
+        nn.init.normal_(self.characters.weight, std=0.02)
+        nn.init.normal_(self.places.weight, std=0.02)
 
     def forward(self, lines: Tensor) -> Tensor:
         places = torch.arange(lines.shape[1], device=lines.device)
@@ -110,14 +111,14 @@ class LitGPT(pl.LightningModule):
 
     def loss(self, lines: Tensor) -> tuple[Tensor, Tensor]:
         """The sum over all characters, and their number."""
-        wanted = lines[:, 1:]
-        logits = self(lines[:, :-1])
-        each = F.cross_entropy(logits.mT, wanted, ignore_index=PAD, reduction="sum")
-        return each, (wanted != PAD).sum()
+        logits, wanted = self(lines[:, :-1]), lines[:, 1:]
+        total = F.cross_entropy(logits.mT, wanted, ignore_index=PAD, reduction="sum")
+        return total, (wanted != PAD).sum()
 
     def training_step(self, lines: Tensor, batch_idx: int) -> dict[str, Tensor]:
         loss, count = self.loss(lines)
-        self.log("train_bits", loss.detach() / count / math.log(2), prog_bar=True, sync_dist=True)
+        total, number = self.all_gather(torch.stack([loss.detach(), count])).view(-1, 2).sum(0)
+        self.log("train_bits", total / number / math.log(2), prog_bar=True)
         return {"loss_sum": loss, "weight": count}
 
     def validation_step(self, lines: Tensor, batch_idx: int) -> None:
@@ -125,9 +126,8 @@ class LitGPT(pl.LightningModule):
         self.log("val_bits", loss / count / math.log(2), batch_size=int(count), sync_dist=True)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        decayed = [p for p in self.parameters() if p.dim() > 1]
-        others = [p for p in self.parameters() if p.dim() <= 1]
-        groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+        groups = [{"params": [p for p in self.parameters() if p.dim() > 1], "weight_decay": 0.1}]
+        groups += [{"params": [p for p in self.parameters() if p.dim() <= 1], "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(groups, self.learning_rate, betas=(0.9, 0.99))
         steps = self.trainer.max_steps
 
@@ -186,12 +186,13 @@ def main(arguments: list[str] | None = None) -> int:
     model = LitGPT(text.size)
     trainer.fit(torch.compile(model) if options.compile else model, datamodule=text)
     (scores,) = trainer.validate(model, datamodule=text, verbose=False)
+    with torch.no_grad():  # by all processes: each may hold a part of the model only
+        line = write(model.eval(), text, "The class ", 100)
     if trainer.is_global_zero:
         print(f"\nbits for each of {sum(len(line) - 1 for line in text.val)} held-out characters")
         print(f"  how often it comes  {unigram_bits(text):.3f}")
         print(f"  GPT                 {scores['val_bits']:.3f}")
-        with torch.no_grad():
-            print(f"it writes   {write(model.eval(), text, 'The class ', 100)!r}")
+        print(f"it writes   {line!r}")
     return 0
 
 
