@@ -133,6 +133,14 @@ def test_no_file_is_a_fresh_start_that_is_said(tmp_path, caplog):
     assert "starts afresh" in caplog.text
 
 
+@pytest.mark.parametrize("verb", ["validate", "test", "predict"])
+@pytest.mark.parametrize("word", ["last", "auto"])
+def test_no_file_is_said_to_leave_the_weights_as_they_are(tmp_path, word, verb):
+    _, (line,) = start(tmp_path, word, verb)
+    assert f"`{verb}` uses the weights that the module has now" in line
+    assert "training" not in line
+
+
 def test_auto_says_which_file_it_takes(tmp_path, caplog):
     saved(tmp_path)
     with caplog.at_level("INFO"):

@@ -125,7 +125,7 @@ def _last(trainer: "pl.Trainer") -> str | None:
         earlier = [path for group in all_files(trainer) for path in group]
         hint = f" {earlier[0]!r} is there: `ckpt_path='auto'` goes on from it." if earlier else ""
         rank_zero_warn(
-            "`ckpt_path='last'`: no file called `last*` was found; training starts from scratch. "
+            f"`ckpt_path='last'`: no file called `last*` was found; {_instead(trainer)}. "
             f"Pass `ModelCheckpoint(save_last=True)` to have one.{hint}"
         )
     return path
@@ -134,8 +134,17 @@ def _last(trainer: "pl.Trainer") -> str | None:
 def _auto(trainer: "pl.Trainer") -> str | None:
     path = _newest(trainer, "auto", all_files(trainer))
     if path is None:
-        rank_zero_info("`ckpt_path='auto'`: this run has no checkpoint yet and starts afresh.")
+        if trainer.state.fn == TrainerFn.FITTING:
+            rank_zero_info("`ckpt_path='auto'`: this run has no checkpoint yet and starts afresh.")
+        else:
+            rank_zero_warn(f"`ckpt_path='auto'`: there is no checkpoint; {_instead(trainer)}.")
     return path
+
+
+def _instead(trainer: "pl.Trainer") -> str:
+    if trainer.state.fn == TrainerFn.FITTING:
+        return "training starts from scratch"
+    return f"`{trainer.state.fn}` uses the weights that the module has now"
 
 
 def _newest(trainer: "pl.Trainer", word: str, groups: list[list[str]]) -> str | None:
