@@ -216,9 +216,8 @@ def test_without_a_group_nothing_is_available():
 
 
 def test_older_paths_answer_with_the_same_functions():
-    from pytorch_lightning.utilities.distributed import gather_all_tensors, sync_ddp
-
     from pytorch_lightning.utilities import AllGatherGrad
+    from pytorch_lightning.utilities.distributed import gather_all_tensors, sync_ddp
 
     assert AllGatherGrad is collectives.AllGatherGrad
     assert gather_all_tensors is collectives.gather_all_tensors

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from tests.resume.matrix import Cell, Net, check, loader
 from torch import nn
 from torch.utils.data import IterableDataset
 
 from pytorch_lightning.callbacks import EarlyStopping, GradientAccumulationScheduler
+from pytorch_lightning.utilities.combined_loader import CombinedLoader
 
 # --- schedulers -----------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from tests.resume import test_axes as axes
 from tests.resume.matrix import Net, Samples, loader
 from tests.resume.test_sources_of_chance import Measured, batches_of_indices, weighted
@@ -10,6 +9,7 @@ from torch.utils.data import DataLoader, get_worker_info
 
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.testing import assert_exact_resume
+from pytorch_lightning.utilities.combined_loader import CombinedLoader
 
 
 class Reloads(Net):

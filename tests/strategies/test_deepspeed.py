@@ -4,12 +4,12 @@ import importlib.util
 
 import pytest
 import torch
-from pytorch_lightning.utilities.deepspeed import convert_zero_checkpoint_to_fp32_state_dict
 from tests.checkpoint import hostile
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.plugins import DeepSpeedPrecision
 from pytorch_lightning.strategies import DeepSpeedStrategy, StrategyRegistry
+from pytorch_lightning.utilities.deepspeed import convert_zero_checkpoint_to_fp32_state_dict
 from pytorch_lightning.utilities.exceptions import CheckpointError, MisconfigurationException
 
 missing = importlib.util.find_spec("deepspeed") is None
