@@ -8,6 +8,7 @@ python examples/dqn.py --resume demo/dqn/last.ckpt --steps 20000     # goes on, 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ class Replay(IterableDataset[list[Tensor]]):
         sizes = ((size_of_state,), (), (), (size_of_state,), ())
         self.columns = [torch.zeros(capacity, *size) for size in sizes]
         self.columns[1] = self.columns[1].long()
-        self.count, self.capacity, self.batch_size = 0, capacity, batch_size
+        self.count, self.capacity, self.batch_size, self.drawn = 0, capacity, batch_size, 0
 
     def add(self, *moment: Any) -> None:
         """Keep a moment; the oldest one goes when the ring is full."""
@@ -44,15 +45,21 @@ class Replay(IterableDataset[list[Tensor]]):
             column[self.count % self.capacity] = torch.as_tensor(value)
         self.count += 1
 
+    def __len__(self) -> int:
+        return 500  # batches of an epoch
+
     def __iter__(self) -> Iterator[list[Tensor]]:
-        while True:
+        self.drawn %= len(self)  # the epoch before has ended
+        while self.drawn < len(self):
+            self.drawn += 1
             chosen = torch.randint(min(self.count, self.capacity), (self.batch_size,))
             yield [column[chosen] for column in self.columns]
 
     def state_dict(self) -> dict[str, Any]:
-        return {}  # nothing is passed over where a run goes on; the module keeps the moments
+        return {"drawn": self.drawn}  # where a run goes on; the module keeps the moments
 
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.drawn = state["drawn"]
 
 
 class LitDQN(pl.LightningModule):
@@ -61,7 +68,6 @@ class LitDQN(pl.LightningModule):
     def __init__(self, env: str, learning_rate: float = 1e-3, discount: float = 0.99) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.learning_rate, self.discount = learning_rate, discount
         self.env = gymnasium.make(env)
         (inputs,), actions = self.env.observation_space.shape, self.env.action_space.n
         hidden = [nn.Linear(inputs, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU()]
@@ -69,13 +75,11 @@ class LitDQN(pl.LightningModule):
         self.target = deepcopy(self.net).requires_grad_(False)
         self.replay = Replay(10_000, inputs, batch_size=128)
         self.returns: deque[float] = deque(maxlen=20)
-        self.seen: Any = None  # the state now; None between two episodes
+        self.seen, self.total = None, 0.0  # the state now; None between two episodes
         self.episode: list[int] = []  # the seed of what is being played, and all actions
-        self.total = 0.0
 
     def forward(self, states: Tensor) -> Tensor:
-        values: Tensor = self.net(states)
-        return values
+        return self.net(states)
 
     def act(self, state: Any, chance: float = 0.0) -> int:
         """The best action, or with a chance any."""
@@ -110,16 +114,15 @@ class LitDQN(pl.LightningModule):
         states, actions, rewards, after, is_over = batch
         values = self(states).gather(1, actions[:, None])[:, 0]
         with torch.no_grad():  # the one network chooses, the other one judges
-            best = self(after).argmax(1, keepdim=True)
-            later = self.target(after).gather(1, best)[:, 0]
-            wanted = rewards + self.discount * (1 - is_over) * later
+            later = self.target(after).gather(1, self(after).argmax(1, keepdim=True))[:, 0]
+            wanted = rewards + self.hparams.discount * (1 - is_over) * later
         loss = F.smooth_l1_loss(values, wanted)
         if self.returns:
             self.log("recent_return", sum(self.returns) / len(self.returns), prog_bar=True)
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.net.parameters(), self.learning_rate)
+        return torch.optim.Adam(self.net.parameters(), self.hparams.learning_rate)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["columns"], checkpoint["count"] = self.replay.columns, self.replay.count
@@ -161,9 +164,8 @@ def draw(model: LitDQN, path: Path) -> None:
     figure = Figure(figsize=(12, 2))
     for column, (place, _, angle, *_) in enumerate(states[::20]):
         axes = figure.add_subplot(1, 10, column + 1)
-        tip = (place + torch.tensor(angle).sin().item(), torch.tensor(angle).cos().item())
         axes.plot([place - 0.3, place + 0.3], [0, 0], linewidth=6, color="gray")
-        axes.plot([place, tip[0]], [0, tip[1]], linewidth=3)
+        axes.plot([place, place + math.sin(angle)], [0, math.cos(angle)], linewidth=3)
         axes.set(xlim=(-2.4, 2.4), ylim=(-0.2, 1.2), xticks=[], yticks=[], title=f"{20 * column}")
     figure.savefig(path, dpi=100)
 
@@ -183,8 +185,7 @@ def main(arguments: list[str] | None = None) -> int:
     keep = {"every_n_train_steps": 500, "save_last": True, "enable_version_counter": False}
     best = ModelCheckpoint(options.out, monitor="recent_return", mode="max", **keep)
     run = {"max_steps": options.steps, "callbacks": [best], "logger": CSVLogger(options.out)}
-    trainer = pl.Trainer(accelerator="cpu", **run)
-    trainer.fit(LitDQN(options.env), ckpt_path=options.resume)
+    pl.Trainer(accelerator="cpu", **run).fit(LitDQN(options.env), ckpt_path=options.resume)
     model = LitDQN.load_from_checkpoint(best.best_model_path)
     print(f"\nmean return of {options.episodes} episodes")
     print(f"  at random  {mean_return(model, options.episodes, 1.0):6.1f}")

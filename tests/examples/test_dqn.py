@@ -28,3 +28,8 @@ def test_a_run_goes_on_with_its_buffer(tmp_path, capsys):
     for early, late in zip(before["columns"], after["columns"], strict=True):
         assert torch.equal(early[:1500], late[:1500])
     assert after["columns"][0][1500:2000].any()
+
+    assert main(["--steps", "1000", "--episodes", "1", "--out", "whole"]) == 0
+    whole = torch.load(tmp_path / "whole" / "last.ckpt", weights_only=True)
+    for name, weight in whole["state_dict"].items():
+        assert torch.equal(weight, after["state_dict"][name]), name
