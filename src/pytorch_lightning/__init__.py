@@ -23,6 +23,9 @@ try:
     )
 finally:
     if _collects_garbage:
+        if not gc.get_freeze_count():  # of the program
+            gc.freeze()
+            gc.unfreeze()  # all is old now, and the next collection is not for our imports
         gc.enable()
 
 if TYPE_CHECKING:
