@@ -82,14 +82,12 @@ class LitDQN(pl.LightningModule):
         return self.net(states)
 
     def act(self, state: Any, chance: float = 0.0) -> int:
-        """The best action, or with a chance any."""
         if torch.rand(()) < chance:
             return int(torch.randint(int(self.env.action_space.n), ()))
         with torch.no_grad():
             return int(self(torch.as_tensor(state)).argmax())
 
     def play(self, chance: float) -> None:
-        """One moment of an episode."""
         if self.seen is None:
             self.episode, self.total = [int(torch.randint(2**31, ()))], 0.0
             self.seen = self.env.reset(seed=self.episode[0])[0]
@@ -117,9 +115,11 @@ class LitDQN(pl.LightningModule):
             later = self.target(after).gather(1, self(after).argmax(1, keepdim=True))[:, 0]
             wanted = rewards + self.hparams.discount * (1 - is_over) * later
         loss = F.smooth_l1_loss(values, wanted)
-        if self.returns:
-            self.log("recent_return", sum(self.returns) / len(self.returns), prog_bar=True)
+        self.log("recent_return", sum(self.returns) / max(1, len(self.returns)), prog_bar=True)
         return loss
+
+    def on_train_epoch_end(self) -> None:
+        self.log("greedy_return", mean_return(self, 10, 0.0, first=1000), prog_bar=True)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.net.parameters(), self.hparams.learning_rate)
@@ -139,11 +139,11 @@ class LitDQN(pl.LightningModule):
             self.total += float(reward)
 
 
-def mean_return(model: LitDQN, episodes: int, chance: float) -> float:
-    """Of new episodes, without learning."""
+def mean_return(model: LitDQN, episodes: int, chance: float, first: int = 0) -> float:
+    """Of episodes with seeds of their own, without learning."""
     env, total = gymnasium.make(model.hparams.env), 0.0
     for number in range(episodes):
-        state, done = env.reset(seed=number)[0], False
+        state, done = env.reset(seed=first + number)[0], False
         while not done:
             state, reward, is_over, is_cut, _ = env.step(model.act(state, chance))
             total, done = total + float(reward), is_over or is_cut
@@ -182,8 +182,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     pl.seed_everything(options.seed)
     torch.set_num_threads(1)
-    keep = {"every_n_train_steps": 500, "save_last": True, "enable_version_counter": False}
-    best = ModelCheckpoint(options.out, monitor="recent_return", mode="max", **keep)
+    keep = {"mode": "max", "save_last": True, "enable_version_counter": False}
+    best = ModelCheckpoint(options.out, monitor="greedy_return", **keep)
     run = {"max_steps": options.steps, "callbacks": [best], "logger": CSVLogger(options.out)}
     pl.Trainer(accelerator="cpu", **run).fit(LitDQN(options.env), ckpt_path=options.resume)
     model = LitDQN.load_from_checkpoint(best.best_model_path)
