@@ -283,7 +283,15 @@ def test_workers_of_other_ranks_are_seeded_again_which_is_said():
             next(source)
     with pytest.warns(PossibleUserWarning, match=r"saved by 2 rank\(s\) and goes on with 1"):
         (alone,) = open_ranks(make, 1, position=begun[0].position())
-    assert len(list(alone)) == 18
+    rest = list(alone)
+    assert len(rest) == 18
+    torch.manual_seed(5)  # nothing of this process goes into it
+    (again,) = open_ranks(make, 1, position=begun[0].position())
+    assert all(torch.equal(one, two) for one, two in zip(rest, again, strict=True))
+    next(begun[0])  # from another batch on, others
+    (later,) = open_ranks(make, 1, position=begun[0].position())
+    noise = {float(x) for batch in rest for x in batch[:, 1]}
+    assert not noise & {float(x) for batch in later for x in batch[:, 1]}
     for source in begun:
         source.close()
 

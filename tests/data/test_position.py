@@ -458,7 +458,7 @@ def test_a_million_indices_are_sought_quickly_and_no_sample_is_read():
     data.reads = 0
     start = time.process_time()
     source.seek({**place, "batches": 100_000})
-    assert time.process_time() - start < 1.0  # half a second where the machine is idle
+    assert time.process_time() - start < 0.5
     assert data.reads == 0
     assert len(list(source)) == 1
 

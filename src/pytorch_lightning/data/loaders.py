@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from pytorch_lightning.data.generators import GlobalGenerators
@@ -17,7 +16,9 @@ from pytorch_lightning.data.workers import (
     StartWorker,
     bytes_of,
     mixed_seed,
+    reopened,
     tensor_of,
+    twin_of,
 )
 from pytorch_lightning.utilities.exceptions import DataError
 from pytorch_lightning.utilities.rank_zero import warnings_given
@@ -134,17 +135,12 @@ class LoaderReader:
         if self._has_order:
             self._stream = IndexStream(loader, limit, self._generators)
             changes["batch_sampler" if self._counts else "sampler"] = self._stream
-        twin = object.__new__(type(loader))
-        twin.__dict__.update(loader.__dict__)
-        twin.__dict__.update(changes)  # past `DataLoader.__setattr__`, which refuses
-        self._twin = twin
+        self._twin = twin_of(loader, changes)
 
     def _open_twin(self) -> None:
-        """Make the iterator of a pass that was begun before: no base seed may be drawn for it."""
+        """Go on with a pass that was begun before."""
         assert self._twin is not None
-        self._twin.generator = torch.Generator()
-        self._iterator = iter(self._twin)
-        self._twin.generator = self._loader.generator
+        self._iterator = reopened(self._twin, self._loader)
         if self._stream is not None:
             self._stream.release()
 

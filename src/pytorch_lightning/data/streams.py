@@ -11,7 +11,15 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from pytorch_lightning.data.generators import restore_generator, state_of
 from pytorch_lightning.data.indices import has_state
-from pytorch_lightning.data.workers import Collate, Resumed, StartWorker, bytes_of, tensor_of
+from pytorch_lightning.data.workers import (
+    Collate,
+    Resumed,
+    StartWorker,
+    bytes_of,
+    reopened,
+    tensor_of,
+    twin_of,
+)
 from pytorch_lightning.utilities.exceptions import DataError
 
 
@@ -157,7 +165,8 @@ class StreamReader:
             self._iterator = iter(self._twin)
             return
         self._make_twin(self._resumed(0))
-        self._open_twin()
+        assert self._twin is not None
+        self._iterator = reopened(self._twin, self._loader)
         self._turn, self._must_start = 0, False
 
     def _leave_pass(self) -> None:
@@ -194,17 +203,7 @@ class StreamReader:
                 loader.worker_init_fn, rank=self._rank, resumed=resumed, dataset=loader.dataset
             ),
         }
-        twin = object.__new__(type(loader))
-        twin.__dict__.update(loader.__dict__)
-        twin.__dict__.update(changes)  # past `DataLoader.__setattr__`, which refuses
-        self._twin = twin
-
-    def _open_twin(self) -> None:
-        """Make the iterator of a pass that was begun before: no base seed may be drawn for it."""
-        assert self._twin is not None
-        self._twin.generator = torch.Generator()
-        self._iterator = iter(self._twin)
-        self._twin.generator = self._loader.generator
+        self._twin = twin_of(loader, changes)
 
     def _start(self, batches: int, last: int, limit: float) -> None:
         self._fetched, self._last, self._limit = batches, last, limit
@@ -276,7 +275,8 @@ class StreamReader:
             return iter(()).__next__
         self._turn = (self._last + 1) % self._workers
         self._make_twin(self._resumed(self._turn))
-        self._open_twin()
+        assert self._twin is not None
+        self._iterator = reopened(self._twin, self._loader)
         return self._fetch
 
     def pass_length(self, limit: float) -> tuple[float, float] | None:

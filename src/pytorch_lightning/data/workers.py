@@ -5,11 +5,11 @@ import os
 import random
 import struct
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils.data import get_worker_info
+from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data._utils import worker as torch_worker
 
 from pytorch_lightning.data.generators import GlobalGenerators, Taken
@@ -88,6 +88,22 @@ def _seed_apart(base_seed: int, rank: int, worker: int) -> None:
     number = mixed_seed(base_seed, rank, worker)
     words = [(number >> shift) & 0xFFFFFFFF for shift in (0, 32, 64, 96)]
     _seed(number & (2**63 - 1), number, words)
+
+
+def twin_of(loader: DataLoader[Any], changes: Mapping[str, Any]) -> DataLoader[Any]:
+    """A loader that differs from the user's in a few parts, which stays as it is."""
+    twin: DataLoader[Any] = object.__new__(type(loader))
+    twin.__dict__.update(loader.__dict__)
+    twin.__dict__.update(changes)  # past `DataLoader.__setattr__`, which refuses
+    return twin
+
+
+def reopened(twin: DataLoader[Any], loader: DataLoader[Any]) -> Iterator[Any]:
+    """The iterator of a pass that was begun before: no base seed may be drawn for it."""
+    twin.generator = torch.Generator()
+    iterator = iter(twin)
+    twin.generator = loader.generator
+    return iterator
 
 
 class Resumed(NamedTuple):
