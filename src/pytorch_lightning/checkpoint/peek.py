@@ -66,14 +66,10 @@ def header_of(content: dict[Any, Any]) -> Header | None:
         return None
     loops = content.get("loops")
     loops = loops if isinstance(loops, dict) else {}
-    own, run_id, callbacks = (
-        loops.get(schema.OWN),
-        loops.get(schema.RUN_ID),
-        content.get("callbacks"),
-    )
+    run_id, callbacks = loops.get(schema.RUN_ID), content.get("callbacks")
     return Header(
         step,
-        (step, *_place(loops, own)),
+        (step, *_place(loops, loops.get(schema.OWN))),
         run_id if isinstance(run_id, str) else None,
         "optimizer_states" in content,
         callbacks if isinstance(callbacks, dict) else {},
